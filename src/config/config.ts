@@ -1,0 +1,24 @@
+import type { Taint } from '../api/core-v1.ts';
+import type { KubeProxyConfiguration, KubeletConfiguration, KeelsonConfiguration } from './kinds.ts';
+
+/** Everything the operator decided, validated, with defaults filled in, deep-frozen. Durations are milliseconds. */
+export interface Config {
+  readonly kubelet: KubeletConfiguration;
+  readonly proxy: KubeProxyConfiguration;
+  readonly keelson: KeelsonConfiguration;
+  readonly flags: Flags;
+}
+
+/** What the kubelet knows only as flags. */
+export interface Flags {
+  /** Absent: standalone, from the manifest directory alone. */
+  readonly kubeconfig?: string;
+  /** In lower case; the host name when the flag is absent is the caller's to find. */
+  readonly hostnameOverride?: string;
+  readonly nodeIps: readonly string[];
+  readonly rootDir: string;
+  readonly certDir: string;
+  readonly nodeLabels: Readonly<Record<string, string>>;
+  readonly registerWithTaints: readonly Taint[];
+  readonly verbosity: number;
+}
