@@ -1,0 +1,16 @@
+/** Labels and annotations by which kubelet marks what it made in the runtime; other tools read them too. */
+export const criLabels = {
+  podName: 'io.kubernetes.pod.name',
+  podNamespace: 'io.kubernetes.pod.namespace',
+  podUid: 'io.kubernetes.pod.uid',
+  containerName: 'io.kubernetes.container.name',
+} as const;
+
+export const criAnnotations = {
+  hash: 'io.kubernetes.container.hash',
+  restartCount: 'io.kubernetes.container.restartCount',
+  terminationMessagePath: 'io.kubernetes.container.terminationMessagePath',
+  terminationMessagePolicy: 'io.kubernetes.container.terminationMessagePolicy',
+  ports: 'io.kubernetes.container.ports',
+  podTerminationGracePeriod: 'io.kubernetes.pod.terminationGracePeriod',
+} as const;

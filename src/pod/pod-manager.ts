@@ -1,0 +1,142 @@
+import type { Pod } from '../api/core-v1.ts';
+import { type MirrorPodUid, mirrorPodUid, type PodUid, podUid } from '../api/ids.ts';
+
+/** Annotations by which static pods and their mirrors are known (upstream's types.ConfigMirrorAnnotationKey and friends). */
+export const configSourceAnnotation = 'kubernetes.io/config.source';
+export const configHashAnnotation = 'kubernetes.io/config.hash';
+export const configMirrorAnnotation = 'kubernetes.io/config.mirror';
+export const configSeenAnnotation = 'kubernetes.io/config.seen';
+
+export type PodSource = 'api' | 'file';
+
+/** Somebody other than the API server wants the pod gone: eviction, shutdown, a deadline, admission. */
+export interface TerminateIntent {
+  readonly reason: string;
+  readonly message: string;
+  /** Absent: the pod's own grace period. */
+  readonly gracePeriodSeconds?: number;
+}
+
+export interface DesiredPod {
+  readonly uid: PodUid;
+  readonly pod: Pod;
+  readonly source: PodSource;
+  /** Milliseconds since the epoch at which keelson first saw it in this run. */
+  readonly seenAt: number;
+  readonly intent?: TerminateIntent;
+}
+
+export interface MirrorPod {
+  readonly uid: MirrorPodUid;
+  readonly pod: Pod;
+}
+
+/**
+ * The desired truth: every pod that should be here, by UID, whichever source it came from, with the
+ * mirror pods of static pods and the terminate intents beside it. Sources write, everyone reads; a
+ * change wakes the pod's UID.
+ */
+export class PodManager {
+  readonly #pods = new Map<PodUid, DesiredPod>();
+  /** Mirror pods by 'namespace/name', which they share with their static pod. */
+  readonly #mirrors = new Map<string, MirrorPod>();
+  readonly #intents = new Map<PodUid, TerminateIntent>();
+  readonly #wake: (uid: PodUid) => void;
+  readonly #now: () => number;
+
+  constructor(now: () => number, wake: (uid: PodUid) => void) {
+    this.#now = now;
+    this.#wake = wake;
+  }
+
+  get(uid: PodUid): DesiredPod | undefined {
+    return this.#pods.get(uid);
+  }
+
+  all(): Iterable<DesiredPod> {
+    return this.#pods.values();
+  }
+
+  get size(): number {
+    return this.#pods.size;
+  }
+
+  mirrorOf(pod: Pod): MirrorPod | undefined {
+    return this.#mirrors.get(fullName(pod));
+  }
+
+  mirrors(): Iterable<MirrorPod> {
+    return this.#mirrors.values();
+  }
+
+  /** What the API server's watch says of 'namespace/name': the object, or undefined when it is gone. */
+  setFromApi(key: string, pod: Pod | undefined): void {
+    const mirror = this.#mirrors.get(key);
+    if (mirror && mirror.uid !== pod?.metadata.uid) {
+      this.#mirrors.delete(key);
+      this.#wakeStatic(key);
+    }
+    for (const known of this.#pods.values()) {
+      if (known.source === 'api' && fullName(known.pod) === key && known.uid !== pod?.metadata.uid) this.#remove(known.uid);
+    }
+    if (!pod?.metadata.uid) return;
+    if (isMirrorPod(pod)) {
+      this.#mirrors.set(key, { uid: mirrorPodUid(pod.metadata.uid), pod });
+      this.#wakeStatic(key);
+    } else this.#set(podUid(pod.metadata.uid), pod, 'api');
+  }
+
+  /** All pods of the manifest directory, as of now. */
+  setFromFiles(pods: readonly Pod[]): void {
+    const uids = new Set(pods.map((pod) => podUid(pod.metadata.uid ?? '')));
+    for (const known of this.#pods.values()) if (known.source === 'file' && !uids.has(known.uid)) this.#remove(known.uid);
+    for (const pod of pods) {
+      const uid = podUid(pod.metadata.uid ?? '');
+      // A static pod's UID is made from its content: the same UID is the same pod.
+      if (!this.#pods.has(uid)) this.#set(uid, pod, 'file');
+    }
+  }
+
+  /** Says that a pod has to go although its source still has it. The first reason stays; grace may only shrink. */
+  terminate(uid: PodUid, intent: TerminateIntent): void {
+    const earlier = this.#intents.get(uid);
+    const grace = smaller(earlier?.gracePeriodSeconds, intent.gracePeriodSeconds);
+    const merged: TerminateIntent = {
+      reason: earlier?.reason ?? intent.reason,
+      message: earlier?.message ?? intent.message,
+      ...(grace === undefined ? {} : { gracePeriodSeconds: grace }),
+    };
+    this.#intents.set(uid, merged);
+    const known = this.#pods.get(uid);
+    if (known) this.#pods.set(uid, { ...known, intent: merged });
+    this.#wake(uid);
+  }
+
+  #set(uid: PodUid, pod: Pod, source: PodSource): void {
+    const intent = this.#intents.get(uid);
+    const seenAt = this.#pods.get(uid)?.seenAt ?? this.#now();
+    this.#pods.set(uid, { uid, pod, source, seenAt, ...(intent ? { intent } : {}) });
+    this.#wake(uid);
+  }
+
+  #remove(uid: PodUid): void {
+    this.#pods.delete(uid);
+    this.#intents.delete(uid);
+    this.#wake(uid);
+  }
+
+  #wakeStatic(key: string): void {
+    for (const known of this.#pods.values()) {
+      if (known.source === 'file' && fullName(known.pod) === key) this.#wake(known.uid);
+    }
+  }
+}
+
+export const fullName = (pod: Pod): string => `${pod.metadata.namespace ?? 'default'}/${pod.metadata.name}`;
+
+export const isMirrorPod = (pod: Pod): boolean => pod.metadata.annotations?.[configMirrorAnnotation] !== undefined;
+
+function smaller(a: number | undefined, b: number | undefined): number | undefined {
+  if (a === undefined || b === undefined) return a ?? b;
+  return Math.min(a, b);
+}
