@@ -1,3 +1,5 @@
+import { AgentError } from '../lib/errors.ts';
+
 /**
  * PORT: the cgroups that keelson owns: the pods' root, one per QoS class, one per pod. What is below
  * a pod's cgroup belongs to the runtime.
@@ -8,13 +10,21 @@ export interface Cgroups {
   readonly driver: 'cgroupfs' | 'systemd';
   /** Creates the cgroup where it is missing (in every controller's hierarchy on v1) and sets what `values` names. */
   ensure(name: CgroupName, values: CgroupValues, signal: AbortSignal): Promise<void>;
-  /** Removes an empty cgroup with the empty cgroups below it; one that is gone is a success. Fails with EBUSY while processes live in it. */
+  /**
+   * Removes an empty cgroup with the empty cgroups below it; one that is gone is a success.
+   * Fails with code CgroupBusy (see `isCgroupBusy`) while processes live in it.
+   */
   remove(name: CgroupName, signal: AbortSignal): Promise<void>;
   /** The last components of the direct children, e.g. 'burstable', 'pod<uid>'. */
   children(name: CgroupName): Promise<readonly string[]>;
   /** The processes in the cgroup and below it. */
   pids(name: CgroupName): Promise<readonly number[]>;
-  /** What CRI's cgroup_parent wants: '/kubepods/burstable/pod<uid>' or 'kubepods-burstable-pod<uid_>.slice'. */
+  /** SIGKILL to every process in the cgroup and below it. Resolves when they are gone; fails with CgroupBusy when they will not go. */
+  kill(name: CgroupName, signal: AbortSignal): Promise<void>;
+  /**
+   * What CRI's cgroup_parent wants, and the folder below a hierarchy's mount: '/kubepods/burstable/pod<uid>' or
+   * '/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod<uid_>.slice'.
+   */
   criParent(name: CgroupName): string;
 }
 
@@ -35,4 +45,15 @@ export interface CgroupValues {
   readonly pidsLimit?: number;
   /** Bytes by page size as the kernel spells it ('2MB', '1GB'). */
   readonly hugepageLimits?: Readonly<Record<string, number>>;
+  /** A list of CPUs such as '0-3,8'; naming it also turns the controller on for what lies below on v2. */
+  readonly cpusetCpus?: string;
 }
+
+/** Processes still live in the cgroup. */
+export function cgroupBusy(path: string, pids: readonly number[], cause?: unknown): AgentError {
+  const who = pids.length ? `: processes ${pids.slice(0, 5).join(', ')}${pids.length > 5 ? ', …' : ''}` : '';
+  return new AgentError('CgroupBusy', `cgroup ${path} is in use${who}`, { cause, retryable: true });
+}
+
+export const isCgroupBusy = (error: unknown): error is AgentError =>
+  error instanceof AgentError && error.code === 'CgroupBusy';
