@@ -115,7 +115,7 @@ export class SystemdSlices implements Cgroups {
   async #manager(method: string, signature: string, args: readonly string[], signal: AbortSignal): Promise<void> {
     const service = 'org.freedesktop.systemd1';
     const call = ['call', service, '/org/freedesktop/systemd1', `${service}.Manager`, method, signature, ...args];
-    await this.#exec.run('busctl', ['--system', '--quiet', ...call], {
+    await this.#exec.run('busctl', ['--system', '--quiet', '--', ...call], {
       signal,
       timeoutMs: callTimeoutMs,
       env: { LC_ALL: 'C' },
