@@ -1,0 +1,63 @@
+/**
+ * Every reason that users, dashboards and runbooks match on, spelled as upstream spells it
+ * (k8s: pkg/kubelet/events/event.go, pkg/kubelet/container/sync_result.go, pkg/kubelet/status).
+ */
+export const eventReason = {
+  created: 'Created',
+  started: 'Started',
+  failed: 'Failed',
+  killing: 'Killing',
+  backOff: 'BackOff',
+  pulling: 'Pulling',
+  pulled: 'Pulled',
+  errImageNeverPull: 'ErrImageNeverPull',
+  inspectFailed: 'InspectFailed',
+  failedToInspectImage: 'FailedToInspectImage',
+  sandboxChanged: 'SandboxChanged',
+  failedCreatePodSandBox: 'FailedCreatePodSandBox',
+  failedKillPod: 'FailedKillPod',
+  failedMount: 'FailedMount',
+  failedSync: 'FailedSync',
+  failedValidation: 'FailedValidation',
+  networkNotReady: 'NetworkNotReady',
+  fileCheckFailed: 'FailedValidation',
+} as const;
+
+/** Why a container waits, in its status. */
+export const waitingReason = {
+  containerCreating: 'ContainerCreating',
+  podInitializing: 'PodInitializing',
+  crashLoopBackOff: 'CrashLoopBackOff',
+  imagePullBackOff: 'ImagePullBackOff',
+  errImagePull: 'ErrImagePull',
+  errImageNeverPull: 'ErrImageNeverPull',
+  imageInspectError: 'ImageInspectError',
+  invalidImageName: 'InvalidImageName',
+  createContainerConfigError: 'CreateContainerConfigError',
+  createContainerError: 'CreateContainerError',
+  runContainerError: 'RunContainerError',
+} as const;
+
+export const terminatedReason = {
+  completed: 'Completed',
+  error: 'Error',
+  unknown: 'ContainerStatusUnknown',
+} as const;
+
+export const podCondition = {
+  readyToStartContainers: 'PodReadyToStartContainers',
+  initialized: 'Initialized',
+  ready: 'Ready',
+  containersReady: 'ContainersReady',
+  scheduled: 'PodScheduled',
+  disruptionTarget: 'DisruptionTarget',
+} as const;
+
+export const conditionReason = {
+  containersNotReady: 'ContainersNotReady',
+  containersNotInitialized: 'ContainersNotInitialized',
+  unknownContainerStatuses: 'UnknownContainerStatuses',
+  readinessGatesNotReady: 'ReadinessGatesNotReady',
+  podCompleted: 'PodCompleted',
+  podFailed: 'PodFailed',
+} as const;

@@ -1,0 +1,105 @@
+import { mkdir, open, readdir, rm, symlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { Container, Pod } from '../api/core-v1.ts';
+import type { PodUid } from '../api/ids.ts';
+import { atomicWrite, readIfExists } from '../host/files.ts';
+import { errnoOf } from '../lib/errors.ts';
+import { generateEtcHosts } from './etc-hosts.ts';
+import { podHostname, podLogDirectory } from './sandbox-config.ts';
+
+export interface PodDirsOptions {
+  readonly rootDir: string;
+  readonly podLogsDir: string;
+  readonly clusterDomain: string;
+}
+
+/** What a pod has on the host's disk besides its volumes: its folder, /etc/hosts, termination logs and log files. */
+export class PodDirs {
+  readonly #o: PodDirsOptions;
+
+  constructor(options: PodDirsOptions) {
+    this.#o = options;
+  }
+
+  podDir(uid: PodUid): string {
+    return join(this.#o.rootDir, 'pods', uid);
+  }
+
+  /** Makes the pod's folders. */
+  async create(uid: PodUid, pod: Pod): Promise<void> {
+    const dir = this.podDir(uid);
+    await Promise.all([
+      ...['volumes', 'plugins', 'containers'].map((name) => mkdir(join(dir, name), { recursive: true, mode: 0o750 })),
+      mkdir(podLogDirectory(this.#o.podLogsDir, pod), { recursive: true, mode: 0o755 }),
+    ]);
+  }
+
+  /** Writes the pod's /etc/hosts where it differs, and returns its path. */
+  async writeHosts(uid: PodUid, pod: Pod, podIPs: readonly string[]): Promise<string> {
+    const path = join(this.podDir(uid), 'etc-hosts');
+    const { namespace = 'default' } = pod.metadata;
+    const hostNetwork = pod.spec.hostNetwork === true;
+    const text = generateEtcHosts({
+      hostNetwork,
+      hostFile: hostNetwork ? ((await readIfExists('/etc/hosts')) ?? '') : '',
+      podIPs,
+      hostname: podHostname(pod),
+      domain: pod.spec.subdomain ? `${pod.spec.subdomain}.${namespace}.svc.${this.#o.clusterDomain}` : '',
+      hostAliases: pod.spec.hostAliases ?? [],
+    });
+    const before = await readIfExists(path);
+    // Containers have this very file mounted: it is written in place only while none has.
+    if (before !== text) await atomicWrite(path, text, { mode: 0o644, durable: false });
+    return path;
+  }
+
+  /** A new, empty file for the last words of a container's `attempt`; those of long gone attempts are removed. */
+  async createTerminationLog(uid: PodUid, container: Container, attempt: number): Promise<string> {
+    const dir = join(this.podDir(uid), 'containers', container.name);
+    await mkdir(dir, { recursive: true, mode: 0o750 });
+    if (attempt > 1) {
+      const kept = new Set([terminationLogName(attempt - 1), terminationLogName(attempt - 2)]);
+      const old = (await readdir(dir)).filter((name) => !kept.has(name));
+      await Promise.all(old.map((name) => rm(join(dir, name), { force: true })));
+    }
+    const path = join(dir, terminationLogName(attempt));
+    const file = await open(path, 'w', 0o666);
+    try {
+      // The container's user, whoever that is, must be able to write it.
+      await file.chmod(0o666);
+    } finally {
+      await file.close();
+    }
+    return path;
+  }
+
+  /**
+   * The flat symbolic link that log shippers look for beside the pods' log folder:
+   * `containers/<pod>_<namespace>_<container>-<id>.log`.
+   */
+  async linkLog(pod: Pod, container: string, id: string, attempt: number): Promise<void> {
+    const { name, namespace = 'default' } = pod.metadata;
+    const target = join(podLogDirectory(this.#o.podLogsDir, pod), container, `${attempt}.log`);
+    const link = join(this.#linksDir(), `${name}_${namespace}_${container}-${id}.log`);
+    await mkdir(this.#linksDir(), { recursive: true, mode: 0o755 });
+    await symlink(target, link).catch((error: unknown) => {
+      if (errnoOf(error) !== 'EEXIST') throw error;
+    });
+  }
+
+  async unlinkLogs(name: string, namespace: string, ids: ReadonlyMap<string, string>): Promise<void> {
+    const links = [...ids].map(([id, container]) => join(this.#linksDir(), `${name}_${namespace}_${container}-${id}.log`));
+    await Promise.all(links.map((link) => rm(link, { force: true })));
+  }
+
+  /** Removes the logs of a pod that is gone for good. */
+  async removeLogs(uid: PodUid, name: string, namespace: string): Promise<void> {
+    await rm(join(this.#o.podLogsDir, `${namespace}_${name}_${uid}`), { recursive: true, force: true });
+  }
+
+  #linksDir(): string {
+    return join(dirname(this.#o.podLogsDir), 'containers');
+  }
+}
+
+const terminationLogName = (attempt: number): string => attempt.toString(16).padStart(8, '0');

@@ -1,0 +1,216 @@
+import type { PodStatus } from '../api/core-v1.ts';
+import type { PodUid } from '../api/ids.ts';
+import { computeStrategicStatusPatch } from '../kubeapi/compute-patch.ts';
+import { isConflict, isNotFound, type KubeApi } from '../kubeapi/kube-api.ts';
+import { pods } from '../kubeapi/resources.ts';
+import { backoffDelay, jittered } from '../lib/backoff.ts';
+import type { Clock } from '../lib/clock.ts';
+import { errorFields, isAbort } from '../lib/errors.ts';
+import type { Log } from '../lib/log.ts';
+import { Semaphore } from '../lib/semaphore.ts';
+import type { PodCache } from '../pod/pod-cache.ts';
+import { type DesiredPod, fullName, type PodManager } from '../pod/pod-manager.ts';
+import type { WorkerView } from '../workers/pod-workers.ts';
+import { generatePodStatus } from './generate-pod-status.ts';
+
+export interface StatusManagerOptions {
+  readonly manager: PodManager;
+  readonly cache: PodCache;
+  readonly worker: (uid: PodUid) => WorkerView | undefined;
+  /** Undefined when standalone: statuses are derived and shown, and nobody is told. */
+  readonly api: KubeApi | undefined;
+  readonly hostIPs: () => readonly string[];
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Called when a pod's derived status changed. */
+  readonly changed: (uid: PodUid) => void;
+}
+
+interface Entry {
+  status: PodStatus;
+  /** What the API server holds, as far as we know: the base of the next patch. */
+  reported: PodStatus | undefined;
+  /** UID of the API object that carries the status: the pod's own, or its mirror's. */
+  objectUid: string | undefined;
+  deleted: boolean;
+  sending: boolean;
+  failures: number;
+  timer: Disposable | undefined;
+}
+
+const retry = { initialMs: 250, maxMs: 10_000 } as const;
+/** A pod that starts says so only when it takes longer than this: most are Ready by then, and one patch does. */
+const startingGraceMs = 200;
+/** Requests in flight: statuses must not crowd out the watch and the lease. */
+const maxParallelRequests = 8;
+
+/**
+ * Derives each pod's status when it is woken, and brings it to the API server: one request per pod at
+ * a time, always the newest status, until the server has it. A pod that is deleted there and finished
+ * here is removed with its UID as precondition. Nobody sets a status: it follows from what is known.
+ */
+export class StatusManager {
+  readonly #o: StatusManagerOptions;
+  readonly #entries = new Map<PodUid, Entry>();
+  readonly #slots = new Semaphore(maxParallelRequests);
+  readonly #stopped = new AbortController();
+
+  constructor(options: StatusManagerOptions) {
+    this.#o = options;
+  }
+
+  /** The newest derived status, also of a pod whose source has forgotten it. */
+  get(uid: PodUid): PodStatus | undefined {
+    return this.#entries.get(uid)?.status;
+  }
+
+  wake(uid: PodUid): void {
+    const desired = this.#o.manager.get(uid);
+    const view = this.#o.worker(uid);
+    if (!desired && !view) {
+      this.#entries.get(uid)?.timer?.[Symbol.dispose]();
+      this.#entries.delete(uid);
+      return;
+    }
+    const pod = desired ?? view?.desired;
+    if (!pod || !view) return;
+    const entry = this.#derive(pod, view);
+    if (desired && this.#o.api) this.#sendSoon(desired, entry);
+  }
+
+  stop(): void {
+    this.#stopped.abort();
+    for (const entry of this.#entries.values()) entry.timer?.[Symbol.dispose]();
+  }
+
+  #derive(desired: DesiredPod, view: WorkerView): Entry {
+    const { cache, clock, hostIPs, manager, changed } = this.#o;
+    const known = this.#entries.get(desired.uid);
+    const stored = desired.source === 'api' ? desired.pod.status : manager.mirrorOf(desired.pod)?.pod.status;
+    const status = generatePodStatus({
+      pod: desired.pod,
+      observed: cache.get(desired.uid),
+      worker: view.state,
+      problems: view.problems,
+      previous: withForeignConditions(known?.status ?? stored, stored),
+      hostIPs: hostIPs(),
+      now: clock.now(),
+    });
+    const entry: Entry = known ?? {
+      status,
+      reported: undefined,
+      objectUid: undefined,
+      deleted: false,
+      sending: false,
+      failures: 0,
+      timer: undefined,
+    };
+    const differs = !known || JSON.stringify(known.status) !== JSON.stringify(status);
+    entry.status = status;
+    this.#entries.set(desired.uid, entry);
+    if (differs) changed(desired.uid);
+    return entry;
+  }
+
+  #sendSoon(desired: DesiredPod, entry: Entry): void {
+    if (entry.sending || this.#stopped.signal.aborted) return;
+    const waits = entry.status.phase === 'Pending' && entry.failures === 0 && !hasNews(entry.status);
+    const since = this.#o.clock.now() - desired.seenAt;
+    if (waits && since < startingGraceMs) {
+      entry.timer ??= this.#o.clock.after(startingGraceMs - since, () => {
+        entry.timer = undefined;
+        this.#sendSoon(desired, entry);
+      });
+      return;
+    }
+    entry.timer?.[Symbol.dispose]();
+    entry.timer = undefined;
+    void this.#send(desired.uid, entry);
+  }
+
+  async #send(uid: PodUid, entry: Entry): Promise<void> {
+    entry.sending = true;
+    try {
+      let sent: PodStatus | undefined;
+      // What changes while a request is on its way is found here, not queued: only the newest status counts.
+      while (sent !== entry.status || this.#isToDelete(uid, entry)) {
+        const status = entry.status;
+        await this.#slots.run(this.#stopped.signal, () => this.#sendOnce(uid, entry, status));
+        sent = status;
+        entry.failures = 0;
+      }
+    } catch (error) {
+      if (isAbort(error)) return;
+      entry.failures++;
+      if (entry.failures === 1) this.#o.log.warn({ podUid: uid, ...errorFields(error) }, 'cannot report a pod status, will try again');
+      const delay = jittered(backoffDelay(entry.failures, retry), 0.2);
+      entry.timer = this.#o.clock.after(delay, () => {
+        entry.timer = undefined;
+        this.wake(uid);
+      });
+    } finally {
+      entry.sending = false;
+    }
+  }
+
+  /** Brings one status to the server, then removes the object if that was the last one. */
+  async #sendOnce(uid: PodUid, entry: Entry, status: PodStatus): Promise<void> {
+    const { api, manager, log } = this.#o;
+    const desired = manager.get(uid);
+    const target = desired && this.#target(desired);
+    if (!api || !desired || !target) return;
+    if (entry.objectUid !== target.uid) {
+      entry.objectUid = target.uid;
+      entry.reported = target.status;
+    }
+    const { namespace = 'default', name } = desired.pod.metadata;
+    try {
+      // The UID in the patch is a precondition: the server answers 409 when the name belongs to another pod by now.
+      const body = computeStrategicStatusPatch('Pod', entry.reported, status, { uid: target.uid });
+      if (body) {
+        const patch = { type: 'strategic', body, subresource: 'status' } as const;
+        await api.patch(pods, { namespace, name }, patch, this.#stopped.signal);
+      }
+      entry.reported = status;
+      if (entry.status !== status || !this.#isToDelete(uid, entry)) return;
+      await api.delete(pods, { namespace, name }, { gracePeriodSeconds: 0, uid: target.uid }, this.#stopped.signal);
+      entry.deleted = true;
+      log.info({ podUid: uid, pod: fullName(desired.pod) }, 'pod removed from the API server');
+    } catch (error) {
+      // The object is gone, or another one has its name: the watch will say so, there is nothing left to report.
+      if (!isNotFound(error) && !isConflict(error)) throw error;
+      entry.reported = status;
+      entry.deleted = true;
+    }
+  }
+
+  /** A pod that is deleted at the API server and has left no trace here. */
+  #isToDelete(uid: PodUid, entry: Entry): boolean {
+    const desired = this.#o.manager.get(uid);
+    const finished = this.#o.worker(uid)?.state.phase === 'finished';
+    return finished && !entry.deleted && desired?.source === 'api' && desired.pod.metadata.deletionTimestamp !== undefined;
+  }
+
+  #target(desired: DesiredPod): { readonly uid: string; readonly status: PodStatus | undefined } | undefined {
+    if (desired.source === 'api') return { uid: desired.uid, status: desired.pod.status };
+    const mirror = this.#o.manager.mirrorOf(desired.pod);
+    return mirror && { uid: mirror.uid, status: mirror.pod.status };
+  }
+}
+
+/** Whether a pending status says more than that things take their course. */
+function hasNews(status: PodStatus): boolean {
+  const all = [...(status.initContainerStatuses ?? []), ...(status.containerStatuses ?? [])];
+  return all.some((s) => s.state?.running || s.state?.terminated || s.state?.waiting?.message);
+}
+
+/** Conditions that others write (a scheduler, a readiness gate's controller) come from the object, not from our memory. */
+function withForeignConditions(ours: PodStatus | undefined, stored: PodStatus | undefined): PodStatus | undefined {
+  if (!ours || ours === stored) return ours;
+  const own = ours.conditions ?? [];
+  const foreign = (stored?.conditions ?? []).filter((c) => !nodeConditions.has(c.type));
+  const kept = own.filter((c) => nodeConditions.has(c.type));
+  return { ...ours, conditions: [...kept, ...foreign] };
+}
+
+const nodeConditions = new Set(['PodReadyToStartContainers', 'Initialized', 'Ready', 'ContainersReady', 'PodScheduled']);

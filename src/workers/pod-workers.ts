@@ -1,0 +1,291 @@
+import type { PodUid } from '../api/ids.ts';
+import type { RestartBackoff } from '../kuberuntime/restart-backoff.ts';
+import { backoffDelay, jittered } from '../lib/backoff.ts';
+import type { Clock } from '../lib/clock.ts';
+import { errorFields, isAbort } from '../lib/errors.ts';
+import type { Log } from '../lib/log.ts';
+import type { PodCache } from '../pod/pod-cache.ts';
+import { type DesiredPod, fullName, type PodManager } from '../pod/pod-manager.ts';
+import type { ContainerProblem } from './problems.ts';
+import {
+  initialWorkerState,
+  isStopped,
+  reduceWorker,
+  type TerminationCause,
+  type WorkerEvent,
+  type WorkerState,
+} from './worker-state.ts';
+
+/** What one look at a pod did; the steps are in sync-pod.ts. */
+export interface SyncOutcome {
+  /** The pod is over: `completed` by itself, or `rejected` by admission. */
+  readonly terminate?: TerminationCause;
+  readonly problems: ReadonlyMap<string, ContainerProblem>;
+  readonly backoffs: ReadonlyMap<string, RestartBackoff>;
+  /** Look again at this moment, milliseconds since the epoch. */
+  readonly wakeAt?: number;
+}
+
+/** The effects of a worker, one per phase. Each is idempotent and ends soon after its signal aborts. */
+export interface PodSteps {
+  sync(desired: DesiredPod, memory: WorkerMemory, signal: AbortSignal): Promise<SyncOutcome>;
+  /** Stops all that runs. `desired` is what was last wanted; undefined for a pod known from the runtime alone. */
+  stop(uid: PodUid, desired: DesiredPod | undefined, gracePeriodSeconds: number, signal: AbortSignal): Promise<void>;
+  /** Takes down volumes and cgroups. */
+  clean(uid: PodUid, desired: DesiredPod | undefined, signal: AbortSignal): Promise<void>;
+  /** Removes every trace: containers, logs, folders. Nobody wants the pod any more. */
+  purge(uid: PodUid, signal: AbortSignal): Promise<void>;
+}
+
+export interface WorkerMemory {
+  readonly backoffs: ReadonlyMap<string, RestartBackoff>;
+  readonly admitted: boolean;
+}
+
+/** What others may know of a worker. */
+export interface WorkerView {
+  readonly state: WorkerState;
+  readonly problems: ReadonlyMap<string, ContainerProblem>;
+  readonly desired: DesiredPod | undefined;
+}
+
+interface Worker {
+  readonly uid: PodUid;
+  state: WorkerState;
+  /** What was last wanted; kept when the source forgets the pod, for its grace period and its volumes. */
+  desired: DesiredPod | undefined;
+  memory: WorkerMemory;
+  problems: ReadonlyMap<string, ContainerProblem>;
+  failures: number;
+  dirty: boolean;
+  running: AbortController | undefined;
+  timer: Disposable | undefined;
+}
+
+export interface PodWorkersOptions {
+  readonly manager: PodManager;
+  readonly cache: PodCache;
+  readonly steps: PodSteps;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Whether every source has reported once. Before that, nothing may be taken for unwanted. */
+  readonly sourcesReady: () => boolean;
+  /** Pods are looked at at least this often, milliseconds. */
+  readonly syncFrequencyMs: number;
+  /** Called after every step, and when a worker is gone. */
+  readonly changed: (uid: PodUid) => void;
+}
+
+const retry = { initialMs: 500, maxMs: 10_000 } as const;
+/** Upstream's default grace for a pod of which only the runtime knows. */
+const defaultGraceSeconds = 30;
+
+/**
+ * One worker per pod UID. A wake says only which pod to look at; the worker then reads both truths and
+ * takes the next step of its phase. At most one step of a pod runs at a time, a wake during a step
+ * means one more look afterwards, and a pod that has to end aborts the step that would still start it.
+ */
+export class PodWorkers {
+  readonly #o: PodWorkersOptions;
+  readonly #workers = new Map<PodUid, Worker>();
+  /** Stops every worker; pods go on running. */
+  #stopped = new AbortController();
+  readonly #idle = new Set<() => void>();
+
+  constructor(options: PodWorkersOptions) {
+    this.#o = options;
+  }
+
+  view(uid: PodUid): WorkerView | undefined {
+    return this.#workers.get(uid);
+  }
+
+  uids(): Iterable<PodUid> {
+    return this.#workers.keys();
+  }
+
+  /** Looks at the pod soon. Calls are cheap and may come in any number. */
+  wake(uid: PodUid): void {
+    if (this.#stopped.signal.aborted) return;
+    const desired = this.#o.manager.get(uid);
+    const known = this.#workers.get(uid);
+    if (!desired && !this.#o.sourcesReady()) return;
+    if (!desired && !known && !this.#o.cache.get(uid)) return;
+    const worker = known ?? this.#create(uid);
+    if (desired) worker.desired = desired;
+    const event = terminationEvent(worker, desired);
+    if (event) this.#apply(worker, event);
+    this.#schedule(worker);
+  }
+
+  wakeAll(): void {
+    for (const { uid } of this.#o.manager.all()) this.wake(uid);
+    for (const uid of [...this.#workers.keys(), ...this.#o.cache.uids()]) this.wake(uid);
+  }
+
+  /** Ends the workers and waits for their steps. Containers are left as they are. */
+  async stop(): Promise<void> {
+    this.#stopped.abort();
+    for (const worker of this.#workers.values()) {
+      worker.timer?.[Symbol.dispose]();
+      worker.running?.abort();
+    }
+    while ([...this.#workers.values()].some((w) => w.running)) {
+      await new Promise<void>((resolve) => this.#idle.add(resolve));
+    }
+  }
+
+  #create(uid: PodUid): Worker {
+    const worker: Worker = {
+      uid,
+      state: initialWorkerState,
+      desired: undefined,
+      memory: { backoffs: new Map(), admitted: false },
+      problems: new Map(),
+      failures: 0,
+      dirty: false,
+      running: undefined,
+      timer: undefined,
+    };
+    this.#workers.set(uid, worker);
+    return worker;
+  }
+
+  #apply(worker: Worker, event: WorkerEvent): void {
+    const before = worker.state;
+    worker.state = reduceWorker(before, event, this.#o.clock.now());
+    if (worker.state === before) return;
+    this.#o.log.debug({ podUid: worker.uid, from: before.phase, to: worker.state.phase }, 'pod phase');
+    worker.failures = 0;
+    // A sync that still starts containers, or a stop with a longer grace, is overtaken.
+    if (event.type === 'terminate') worker.running?.abort();
+    this.#o.changed(worker.uid);
+  }
+
+  #schedule(worker: Worker): void {
+    worker.dirty = true;
+    if (!worker.running) void this.#run(worker);
+  }
+
+  async #run(worker: Worker): Promise<void> {
+    worker.timer?.[Symbol.dispose]();
+    worker.timer = undefined;
+    while (worker.dirty && !this.#stopped.signal.aborted) {
+      worker.dirty = false;
+      worker.running = new AbortController();
+      try {
+        const wakeAt = await this.#step(worker, worker.running.signal);
+        worker.failures = 0;
+        this.#wakeLater(worker, wakeAt);
+      } catch (error) {
+        this.#failed(worker, error);
+      } finally {
+        worker.running = undefined;
+      }
+      if (this.#workers.get(worker.uid) !== worker) break;
+      this.#o.changed(worker.uid);
+    }
+    for (const resolve of this.#idle) resolve();
+    this.#idle.clear();
+  }
+
+  /** Takes one step; resolves with the moment of the next look, if there has to be one. */
+  async #step(worker: Worker, signal: AbortSignal): Promise<number | undefined> {
+    const { steps, clock, manager } = this.#o;
+    const { uid, state, desired } = worker;
+    switch (state.phase) {
+      case 'syncing': {
+        if (!desired || this.#waitsForNamesake(worker)) return undefined;
+        const outcome = await steps.sync(desired, worker.memory, signal);
+        worker.memory = { backoffs: outcome.backoffs, admitted: true };
+        worker.problems = outcome.problems;
+        if (outcome.terminate) {
+          const grace = desired.pod.spec.terminationGracePeriodSeconds ?? defaultGraceSeconds;
+          this.#apply(worker, { type: 'terminate', cause: outcome.terminate, gracePeriodSeconds: grace });
+          worker.dirty = true;
+        }
+        const resync = clock.now() + jittered(this.#o.syncFrequencyMs, 0.5);
+        return Math.min(outcome.wakeAt ?? resync, resync);
+      }
+      case 'terminating':
+        await steps.stop(uid, desired, state.gracePeriodSeconds, signal);
+        this.#apply(worker, { type: 'stopped' });
+        worker.dirty = true;
+        return undefined;
+      case 'terminated':
+        await steps.clean(uid, desired, signal);
+        this.#apply(worker, { type: 'cleaned' });
+        worker.dirty = true;
+        return undefined;
+      case 'finished':
+        if (manager.get(uid) || !this.#o.sourcesReady()) return undefined;
+        await steps.purge(uid, signal);
+        this.#forget(worker);
+        return undefined;
+      default:
+        return state satisfies never;
+    }
+  }
+
+  /** A static pod that was changed has a new UID; it may start when its predecessor has stopped. */
+  #waitsForNamesake(worker: Worker): boolean {
+    const { desired } = worker;
+    if (desired?.source !== 'file') return false;
+    return [...this.#workers.values()].some(
+      (other) =>
+        other !== worker &&
+        other.desired?.source === 'file' &&
+        other.state.phase !== 'syncing' &&
+        !isStopped(other.state) &&
+        fullName(other.desired.pod) === fullName(desired.pod),
+    );
+  }
+
+  #forget(worker: Worker): void {
+    this.#workers.delete(worker.uid);
+    this.#o.changed(worker.uid);
+    for (const other of this.#workers.values()) if (other.desired?.source === 'file') this.#schedule(other);
+  }
+
+  #failed(worker: Worker, error: unknown): void {
+    if (isAbort(error)) {
+      // Overtaken: whoever aborted has asked for the next look.
+      worker.dirty = true;
+      return;
+    }
+    worker.failures++;
+    const delay = jittered(backoffDelay(worker.failures, retry), 0.2);
+    this.#o.log.warn(
+      { podUid: worker.uid, pod: worker.desired && fullName(worker.desired.pod), phase: worker.state.phase, ...errorFields(error) },
+      'pod sync failed, will try again',
+    );
+    this.#wakeLater(worker, this.#o.clock.now() + delay);
+  }
+
+  #wakeLater(worker: Worker, at: number | undefined): void {
+    if (at === undefined || this.#stopped.signal.aborted) return;
+    worker.timer?.[Symbol.dispose]();
+    worker.timer = this.#o.clock.after(Math.max(0, at - this.#o.clock.now()), () => this.#schedule(worker));
+  }
+}
+
+/** Why the pod must end, seen from what is wanted; undefined while it may go on. */
+function terminationEvent(worker: Worker, desired: DesiredPod | undefined): WorkerEvent | undefined {
+  const wanted = desired ?? worker.desired;
+  const own = wanted?.pod.spec.terminationGracePeriodSeconds ?? defaultGraceSeconds;
+  const terminate = (cause: TerminationCause, seconds: number): WorkerEvent => ({
+    type: 'terminate',
+    cause,
+    gracePeriodSeconds: Math.max(seconds, 1),
+  });
+  if (!desired) return terminate({ kind: 'removed' }, own);
+  const { metadata, status } = desired.pod;
+  if (metadata.deletionTimestamp) return terminate({ kind: 'deleted' }, metadata.deletionGracePeriodSeconds ?? own);
+  if (desired.intent) {
+    const { reason, message, gracePeriodSeconds } = desired.intent;
+    return terminate({ kind: 'evicted', reason, message }, gracePeriodSeconds ?? own);
+  }
+  // Its outcome was reported before this process began: it stays as it is.
+  if (status?.phase === 'Succeeded' || status?.phase === 'Failed') return terminate({ kind: 'completed' }, own);
+  return undefined;
+}

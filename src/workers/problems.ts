@@ -1,0 +1,5 @@
+/** What keeps a container from running, as its status will say. */
+export interface ContainerProblem {
+  readonly reason: string;
+  readonly message: string;
+}

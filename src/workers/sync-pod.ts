@@ -1,0 +1,191 @@
+import type { Node, Pod } from '../api/core-v1.ts';
+import type { DNSConfig } from '../api/cri.ts';
+import type { PodUid } from '../api/ids.ts';
+import { eventReason } from '../api/reasons.ts';
+import type { EventSink } from '../kubeapi/event-sink.ts';
+import { computePodActions, type PodActions } from '../kuberuntime/compute-pod-actions.ts';
+import type { DnsWarning } from '../kuberuntime/dns-config.ts';
+import type { ImagePuller } from '../kuberuntime/image-puller.ts';
+import type { PodDirs } from '../kuberuntime/pod-dirs.ts';
+import { type PodRuntime, podReference } from '../kuberuntime/pod-runtime.ts';
+import type { SyncResult } from '../kuberuntime/sync-result.ts';
+import { unsupportedFields } from '../kuberuntime/unsupported-fields.ts';
+import type { Clock } from '../lib/clock.ts';
+import { isAbort, messageOf } from '../lib/errors.ts';
+import type { Log } from '../lib/log.ts';
+import { admit } from '../pod/admit.ts';
+import type { Pleg } from '../pod/pleg.ts';
+import type { PodCache } from '../pod/pod-cache.ts';
+import type { DesiredPod } from '../pod/pod-manager.ts';
+import { containerResources, type ResourceOptions, sandboxOverhead, sandboxResources } from '../resources/compute-cgroup-values.ts';
+import type { QosCgroups } from '../resources/qos-cgroups.ts';
+import type { PodSteps, SyncOutcome, WorkerMemory } from './pod-workers.ts';
+import type { ContainerProblem } from './problems.ts';
+
+/** What a sync needs of the volumes. */
+export interface PodVolumes {
+  setUp(pod: Pod, uid: PodUid, signal: AbortSignal): Promise<ReadonlyMap<string, { readonly hostPath: string }>>;
+  tearDown(uid: PodUid, signal: AbortSignal): Promise<void>;
+  removePodDir(uid: PodUid): Promise<void>;
+}
+
+export interface SyncPodOptions {
+  readonly cache: PodCache;
+  readonly pleg: Pleg;
+  readonly runtime: PodRuntime;
+  readonly puller: ImagePuller;
+  readonly volumes: PodVolumes;
+  readonly cgroups: QosCgroups;
+  readonly dirs: PodDirs;
+  readonly events: EventSink;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly resources: ResourceOptions;
+  readonly maxBackoffMs: number;
+  readonly dns: (pod: Pod) => Promise<{ readonly config: DNSConfig; readonly warnings: readonly DnsWarning[] }>;
+  /** The pods that have a place on this node, and the node they have it on. */
+  readonly admitted: () => readonly Pod[];
+  readonly node: () => Node | undefined;
+  /** Why pods cannot have a network now, or undefined. Host-network pods do not care. */
+  readonly networkProblem: () => string | undefined;
+}
+
+/** The transaction script of a pod: what each phase of its worker does, in order. */
+export class SyncPod implements PodSteps {
+  readonly #o: SyncPodOptions;
+
+  constructor(options: SyncPodOptions) {
+    this.#o = options;
+  }
+
+  /**
+   * 1. A pod that is new here is admitted, or the sync ends with the reason.
+   * 2. Observed and desired are compared; what must not run is stopped.
+   * 3. If anything is to start: cgroup, folders, volumes, then sandbox and containers.
+   * 4. The runtime is looked at again, so that the status shows what was done.
+   */
+  async sync(desired: DesiredPod, memory: WorkerMemory, signal: AbortSignal): Promise<SyncOutcome> {
+    const { cache, clock, runtime, pleg, maxBackoffMs } = this.#o;
+    const { pod, uid } = desired;
+    const observed = cache.get(uid);
+    if (!memory.admitted && !observed?.containers.length) {
+      const verdict = admit(pod, this.#o.node(), this.#o.admitted());
+      if (!verdict.admitted) return this.#reject(desired, memory, verdict);
+      this.#warnUnsupported(pod);
+    }
+    const actions = computePodActions({ pod, observed, backoffs: memory.backoffs, maxBackoffMs, now: clock.now() });
+    if (actions.completed) {
+      return { terminate: { kind: 'completed' }, problems: new Map(), backoffs: actions.backoffs };
+    }
+    await runtime.clear(desired, actions, signal);
+    let results: readonly SyncResult[] = [];
+    if (actions.start.length > 0) results = await this.#start(desired, actions, signal);
+    this.#reportBackOff(desired, actions, memory);
+    if (changesRuntime(actions)) await pleg.refresh(uid, signal);
+    return this.#outcome(desired, actions, results);
+  }
+
+  async stop(uid: PodUid, desired: DesiredPod | undefined, gracePeriodSeconds: number, signal: AbortSignal): Promise<void> {
+    const observed = await this.#o.pleg.refresh(uid, signal);
+    await this.#o.runtime.stop(uid, desired, observed, gracePeriodSeconds, signal);
+  }
+
+  async clean(uid: PodUid, desired: DesiredPod | undefined, signal: AbortSignal): Promise<void> {
+    await this.#o.volumes.tearDown(uid, signal);
+    if (!desired) return; // Known from the runtime alone: housekeeping finds its cgroup by the UID.
+    await this.#o.cgroups.removePod(this.#o.cgroups.nameOf(desired.pod), signal);
+    await this.#o.cgroups.setActivePods(this.#o.admitted(), signal);
+  }
+
+  async purge(uid: PodUid, signal: AbortSignal): Promise<void> {
+    await this.#o.runtime.remove(uid, this.#o.cache.get(uid), signal);
+    await this.#o.volumes.removePodDir(uid);
+  }
+
+  async #start(desired: DesiredPod, actions: PodActions, signal: AbortSignal): Promise<SyncResult[]> {
+    const { cgroups, dirs, resources, runtime } = this.#o;
+    const { pod, uid } = desired;
+    const trouble = pod.spec.hostNetwork ? undefined : this.#o.networkProblem();
+    if (trouble) {
+      const message = `network is not ready: container runtime network not ready: ${trouble}`;
+      this.#o.events.event(podReference(pod), 'Warning', eventReason.networkNotReady, message);
+      throw new Error(message);
+    }
+    await cgroups.setActivePods(this.#o.admitted(), signal);
+    const cgroupParent = await cgroups.ensurePod(pod, signal);
+    await dirs.create(uid, pod);
+    const [volumes, dns] = await Promise.all([this.#setUpVolumes(desired, signal), this.#o.dns(pod)]);
+    for (const warning of dns.warnings) this.#o.events.event(podReference(pod), 'Warning', warning.reason, warning.message);
+    return runtime.start(
+      desired,
+      actions,
+      {
+        cgroupParent,
+        dns: dns.config,
+        sandboxResources: sandboxResources(pod, resources),
+        overhead: sandboxOverhead(pod, resources),
+        containerResources: (container) => containerResources(pod, container, resources),
+        volumes,
+      },
+      signal,
+    );
+  }
+
+  async #setUpVolumes(desired: DesiredPod, signal: AbortSignal) {
+    try {
+      return await this.#o.volumes.setUp(desired.pod, desired.uid, signal);
+    } catch (error) {
+      if (!isAbort(error)) {
+        this.#o.events.event(podReference(desired.pod), 'Warning', eventReason.failedMount, messageOf(error));
+      }
+      throw error;
+    }
+  }
+
+  #reject(desired: DesiredPod, memory: WorkerMemory, verdict: { readonly reason: string; readonly message: string }): SyncOutcome {
+    const { reason, message } = verdict;
+    this.#o.events.event(podReference(desired.pod), 'Warning', reason, message);
+    return { terminate: { kind: 'rejected', reason, message }, problems: new Map(), backoffs: memory.backoffs };
+  }
+
+  #warnUnsupported(pod: Pod): void {
+    const containers = [...(pod.spec.initContainers ?? []), ...pod.spec.containers];
+    const ignored = new Set(
+      containers.flatMap((c) => unsupportedFields(pod, c)).filter((f) => f.severity === 'ignore').map((f) => f.field),
+    );
+    if (ignored.size === 0) return;
+    const message = `This version of keelson ignores: ${[...ignored].join(', ')}`;
+    this.#o.events.event(podReference(pod), 'Warning', 'UnsupportedField', message);
+  }
+
+  /** One event per delayed restart, not one per look. */
+  #reportBackOff(desired: DesiredPod, actions: PodActions, memory: WorkerMemory): void {
+    const { name, namespace, uid } = desired.pod.metadata;
+    for (const wait of actions.waiting) {
+      if (memory.backoffs.get(wait.name)?.lastEndAt === actions.backoffs.get(wait.name)?.lastEndAt) continue;
+      const message = `Back-off restarting failed container ${wait.name} in pod ${name}_${namespace}(${uid})`;
+      const fieldPath = `spec.containers{${wait.name}}`;
+      this.#o.events.event({ ...podReference(desired.pod), fieldPath }, 'Warning', eventReason.backOff, message);
+    }
+  }
+
+  #outcome(desired: DesiredPod, actions: PodActions, results: readonly SyncResult[]): SyncOutcome {
+    const problems = new Map<string, ContainerProblem>();
+    for (const { name, reason, message } of actions.waiting) problems.set(name, { reason, message });
+    const due = actions.waiting.map((w) => w.notBefore);
+    for (const result of results) {
+      if (result.ok) continue;
+      problems.set(result.target, { reason: result.reason, message: result.message });
+      const container = actions.start.find((s) => s.container.name === result.target)?.container;
+      const retryAt = container && this.#o.puller.retryAt(desired.pod, container);
+      due.push(Math.max(retryAt ?? 0, this.#o.clock.now() + failedStartRetryMs));
+    }
+    return { problems, backoffs: actions.backoffs, ...(due.length > 0 ? { wakeAt: Math.min(...due) } : {}) };
+  }
+}
+
+/** A container whose configuration or creation failed is tried again after upstream's pod worker delay. */
+const failedStartRetryMs = 10_000;
+
+const changesRuntime = (actions: PodActions): boolean =>
+  actions.start.length + actions.kill.length + actions.stopSandboxes.length + actions.removeContainers.length + actions.removeSandboxes.length > 0;
