@@ -22,6 +22,7 @@ const cases: Record<string, [input: string, expected: string]> = {
   'two dollars are one and escape the reference': ['$$(A)', '$(A)'],
   'three dollars escape once and expand': ['$$$(A)', '$1'],
   'four dollars are two': ['$$$$(A)', '$$(A)'],
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: shell text, on purpose
   'a shell variable is none of ours': ['$A ${A} $1', '$A ${A} $1'],
   'an unclosed parenthesis stays': ['$(A', '$(A'],
   'a reference after an unclosed one is swallowed by its name': ['$($(A)', '$($(A)'],

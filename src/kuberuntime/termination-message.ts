@@ -35,7 +35,8 @@ export async function readTerminationMessage(input: TerminationMessageInput): Pr
 
 async function readWritten(path: string): Promise<string> {
   try {
-    return lastBytes((await readTail(path, maxFileBytes)).data, maxFileBytes);
+    // Three more than wanted: a character that the limit cuts is recognised by the bytes before it.
+    return lastBytes((await readTail(path, maxFileBytes + 3)).data, maxFileBytes);
   } catch (error) {
     return errnoOf(error) === 'ENOENT' ? '' : `Error on reading termination log ${path}: ${messageOf(error)}`;
   }
