@@ -1,5 +1,5 @@
 import type { Quantity, ResourceList } from '../api/core-v1.ts';
-import { quantityMilliValue, quantityValue } from '../api/quantity.ts';
+import { formatQuantity, quantityMilliValue, quantityValue } from '../api/quantity.ts';
 import type { FilesystemFacts, MachineFacts } from '../host/machine.ts';
 import { hugePageResource, type NodeAllocatable } from './compute-cgroup-values.ts';
 
@@ -90,19 +90,6 @@ export function thresholdBytes(threshold: string | undefined, capacity: number):
   return Math.floor(capacity * fraction);
 }
 
-/** Thousandths in the canonical form of a decimal quantity. */
-export function milliQuantity(milli: number): string {
-  return milli % 1000 === 0 ? String(milli / 1000) : `${milli}m`;
-}
+const milliQuantity = (milli: number) => formatQuantity({ nano: BigInt(milli) * 1_000_000n, format: 'DecimalSI' });
 
-/** Bytes in the canonical form of a binary quantity: the largest unit without a fraction. */
-export function binaryQuantity(bytes: number): string {
-  let value = bytes;
-  let unit = 0;
-  const units = ['', 'Ki', 'Mi', 'Gi', 'Ti', 'Pi', 'Ei'];
-  while (value !== 0 && value % 1024 === 0 && unit < units.length - 1) {
-    value /= 1024;
-    unit++;
-  }
-  return `${value}${units[unit]}`;
-}
+const binaryQuantity = (bytes: number) => formatQuantity({ nano: BigInt(bytes) * 1_000_000_000n, format: 'BinarySI' });
