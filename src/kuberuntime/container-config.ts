@@ -57,12 +57,14 @@ export function containerConfig(input: ContainerInput): cri.ContainerConfig {
 
 function annotations(pod: Pod, container: Container, attempt: number): Record<string, string> {
   const grace = pod.metadata.deletionGracePeriodSeconds ?? pod.spec.terminationGracePeriodSeconds;
+  const preStop = (container.lifecycle as { readonly preStop?: object } | undefined)?.preStop;
   return {
     [criAnnotations.hash]: containerHash(container),
     [criAnnotations.restartCount]: String(attempt),
     [criAnnotations.terminationMessagePath]: container.terminationMessagePath ?? '/dev/termination-log',
     [criAnnotations.terminationMessagePolicy]: container.terminationMessagePolicy ?? 'File',
     ...(grace === undefined ? {} : { [criAnnotations.podTerminationGracePeriod]: String(grace) }),
+    ...(preStop === undefined ? {} : { [criAnnotations.preStopHandler]: goJson(preStop) }),
     ...(container.ports?.length ? { [criAnnotations.ports]: goJson(container.ports.map(goOrderedPort)) } : {}),
   };
 }

@@ -48,7 +48,7 @@ export class RuntimeEvents {
 
   async run(signal: AbortSignal): Promise<void> {
     let failures = 0;
-    while (!signal.aborted && this.#stream !== 'none') {
+    while (!signal.aborted && !this.#isDeaf()) {
       try {
         await this.#listen(signal, () => {
           failures = 0;
@@ -60,7 +60,7 @@ export class RuntimeEvents {
       } finally {
         this.#flowing = false;
       }
-      if (this.#stream !== 'none') await this.#o.clock.sleep(backoffDelay(++failures, retry), signal).catch(() => {});
+      if (!this.#isDeaf()) await this.#o.clock.sleep(backoffDelay(++failures, retry), signal).catch(() => {});
     }
   }
 
@@ -88,6 +88,10 @@ export class RuntimeEvents {
     } finally {
       subscribed[Symbol.dispose]();
     }
+  }
+
+  #isDeaf(): boolean {
+    return this.#stream === 'none';
   }
 
   #fallBack(): void {

@@ -54,7 +54,7 @@ function generateStatus(
   };
   const lastState = before ? observedState(before) : (previous?.lastState ?? {});
   const isWaiting = state.terminated !== undefined && problem !== undefined && !input.ending;
-  if (isWaiting) return { ...base, state: { waiting: { ...problem } }, lastState: state };
+  if (isWaiting) return { ...base, state: { waiting: { ...problem } }, lastState: state, ...resourceStatus(container) };
   return { ...base, state, lastState, ...resourceStatus(container) };
 }
 

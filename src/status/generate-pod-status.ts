@@ -54,7 +54,7 @@ export function generatePodStatus(input: PodStatusInput): PodStatus {
     ...addresses(input, sandbox?.ips ?? []),
     startTime: previous?.startTime ?? rfc3339(input.now),
     ...(init.length > 0 ? { initContainerStatuses: init } : {}),
-    containerStatuses: regular,
+    containerStatuses: regular.toSorted((a, b) => (a.name < b.name ? -1 : 1)),
     qosClass: previous?.qosClass ?? qosClass(pod),
     ...aggregateResources(pod),
   };

@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Container } from '../api/core-v1.ts';
+import { slicePath } from '../host/compute-cgroup-settings.ts';
+import { podCgroupName } from '../resources/cgroup-names.ts';
+import {
+  containerResources,
+  type ResourceOptions,
+  sandboxOverhead,
+  sandboxResources,
+} from '../resources/compute-cgroup-values.ts';
+import { deepFreeze } from '../testing/deep-freeze.ts';
+import { asRecorded, type GoldenPod, goldenPods } from '../testing/golden.ts';
+import { containerConfig } from './container-config.ts';
+import { generateDnsConfig } from './dns-config.ts';
+import { generateEnv } from './generate-env.ts';
+import { sandboxConfig } from './sandbox-config.ts';
+
+const options = (version: 1 | 2): ResourceOptions => ({
+  cgroupVersion: version,
+  cpuCfsQuota: true,
+  cpuCfsPeriodUs: 100_000,
+  memoryCapacityBytes: version === 1 ? 24684096 * 1024 : 2_000_000_000,
+  hugePageSizes: [2 << 20, 1 << 30],
+  swapController: true,
+  singleProcessOomKill: false,
+  podPidsLimit: -1,
+});
+
+/** Pods that use what this version refuses: environment from other objects. */
+const refused = new Set(['env']);
+const ownVariables = (container: Container) => new Set((container.env ?? []).map((e) => e.name));
+const folders = [
+  { folder: 'pods', version: 1 },
+  { folder: 'pods-cgroup2', version: 2 },
+] as const;
+
+for (const { folder, version } of folders) {
+  for (const golden of goldenPods(folder)) {
+    test(`${folder}/${golden.name}: the sandbox is configured as kubelet does`, () => {
+      const { dns_config: _, ...recorded } = golden.sandbox;
+      const { dns_config: __, ...ours } = asRecorded(sandboxOf(golden, version)) as Record<string, unknown>;
+      assert.deepEqual(ours, recorded);
+    });
+    for (const container of golden.pod.spec.containers) {
+      const recorded = golden.containers[container.name]?.config;
+      if (!recorded || refused.has(golden.name)) continue;
+      test(`${folder}/${golden.name}: container ${container.name} is configured as kubelet does`, () => {
+        assert.deepEqual(normalized(asRecorded(containerOf(golden, container, version)), container), normalized(recorded, container));
+      });
+    }
+  }
+}
+
+function sandboxOf(golden: GoldenPod, version: 1 | 2) {
+  const pod = deepFreeze(golden.pod);
+  const name = podCgroupName(pod, '');
+  return sandboxConfig({
+    pod,
+    attempt: 0,
+    source: 'api',
+    seenAt: '<time>',
+    dns: generateDnsConfig(pod, { clusterDNS: ['10.96.0.10'], clusterDomain: 'cluster.local', host: undefined, nodeIPs: ['192.0.2.2'] }).config,
+    podLogsDir: '/var/log/pods',
+    cgroupParent: version === 1 ? `/${name.join('/')}` : slicePath(name).replace('pod<uid>', 'pod<uid_>'),
+    resources: sandboxResources(pod, options(version)),
+    overhead: sandboxOverhead(pod, options(version)),
+  });
+}
+
+function containerOf(golden: GoldenPod, container: Container, version: 1 | 2) {
+  const pod = deepFreeze(golden.pod);
+  const attempt = ((golden.containers[container.name]?.config['metadata'] as { attempt?: number }).attempt ?? 0) as number;
+  const volumes = new Map((pod.spec.volumes ?? []).map((v) => [v.name, { hostPath: v.hostPath?.path ?? volumePath(v) }]));
+  return containerConfig({
+    pod,
+    container,
+    attempt,
+    imageRef: 'sha256:<digest>',
+    imageUser: { uid: 0, username: '' },
+    env: generateEnv(pod, container, []),
+    volumes,
+    hostsPath: '<root>/pods/<uid>/etc-hosts',
+    terminationLogPath: `<root>/pods/<uid>/containers/${container.name}/<rand8>`,
+    resources: containerResources(pod, container, options(version)),
+    seccompRoot: '<root>/seccomp',
+  });
+}
+
+function volumePath(volume: { readonly name: string; readonly [source: string]: unknown }): string {
+  const plugins: Readonly<Record<string, string>> = { emptyDir: 'empty-dir', configMap: 'configmap', secret: 'secret', downwardAPI: 'downward-api', projected: 'projected' };
+  const source = Object.keys(plugins).find((key) => volume[key] !== undefined) ?? '';
+  return `<root>/pods/<uid>/volumes/kubernetes.io~${plugins[source]}/${volume.name}`;
+}
+
+/** Variables of Services are compared elsewhere, and no order is promised; the user's own spelling of the image is newer than this containerd. */
+function normalized(config: unknown, container: Container): unknown {
+  const { envs, image, ...rest } = config as { envs?: { key: string; value?: string }[]; image: { image: string } };
+  const own = ownVariables(container);
+  const ours = (envs ?? []).filter((e) => own.has(e.key)).sort((a, b) => a.key.localeCompare(b.key));
+  return { ...rest, image: { image: image.image }, envs: ours };
+}
+
