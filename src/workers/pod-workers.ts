@@ -39,7 +39,6 @@ export interface PodSteps {
 
 export interface WorkerMemory {
   readonly backoffs: ReadonlyMap<string, RestartBackoff>;
-  readonly admitted: boolean;
 }
 
 /** What others may know of a worker. */
@@ -140,7 +139,7 @@ export class PodWorkers {
       uid,
       state: initialWorkerState,
       desired: undefined,
-      memory: { backoffs: new Map(), admitted: false },
+      memory: { backoffs: new Map() },
       problems: new Map(),
       failures: 0,
       dirty: false,
@@ -197,7 +196,7 @@ export class PodWorkers {
       case 'syncing': {
         if (!desired || this.#waitsForNamesake(worker)) return undefined;
         const outcome = await steps.sync(desired, worker.memory, signal);
-        worker.memory = { backoffs: outcome.backoffs, admitted: true };
+        worker.memory = { backoffs: outcome.backoffs };
         worker.problems = outcome.problems;
         if (outcome.terminate) {
           const grace = desired.pod.spec.terminationGracePeriodSeconds ?? defaultGraceSeconds;

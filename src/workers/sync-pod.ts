@@ -16,7 +16,8 @@ import type { Log } from '../lib/log.ts';
 import { admit } from '../pod/admit.ts';
 import type { Pleg } from '../pod/pleg.ts';
 import type { PodCache } from '../pod/pod-cache.ts';
-import type { DesiredPod } from '../pod/pod-manager.ts';
+import { isAlive } from '../pod/observed.ts';
+import type { DesiredPod, PodManager } from '../pod/pod-manager.ts';
 import { containerResources, type ResourceOptions, sandboxOverhead, sandboxResources } from '../resources/compute-cgroup-values.ts';
 import type { QosCgroups } from '../resources/qos-cgroups.ts';
 import type { PodSteps, SyncOutcome, WorkerMemory } from './pod-workers.ts';
@@ -43,8 +44,7 @@ export interface SyncPodOptions {
   readonly resources: ResourceOptions;
   readonly maxBackoffMs: number;
   readonly dns: (pod: Pod) => Promise<{ readonly config: DNSConfig; readonly warnings: readonly DnsWarning[] }>;
-  /** The pods that have a place on this node, and the node they have it on. */
-  readonly admitted: () => readonly Pod[];
+  readonly manager: PodManager;
   readonly node: () => Node | undefined;
   /** Why pods cannot have a network now, or undefined. Host-network pods do not care. */
   readonly networkProblem: () => string | undefined;
@@ -53,6 +53,8 @@ export interface SyncPodOptions {
 /** The transaction script of a pod: what each phase of its worker does, in order. */
 export class SyncPod implements PodSteps {
   readonly #o: SyncPodOptions;
+  /** Pods that were let in and have not gone yet. */
+  readonly #admitted = new Set<PodUid>();
 
   constructor(options: SyncPodOptions) {
     this.#o = options;
@@ -68,10 +70,12 @@ export class SyncPod implements PodSteps {
     const { cache, clock, runtime, pleg, maxBackoffMs } = this.#o;
     const { pod, uid } = desired;
     const observed = cache.get(uid);
-    if (!memory.admitted && !observed?.containers.length) {
-      const verdict = admit(pod, this.#o.node(), this.#o.admitted());
+    if (!this.#admitted.has(uid)) {
+      // What runs already was admitted by whoever started it.
+      const verdict = observed?.containers.length ? letIn : admit(pod, this.#o.node(), this.activePods());
       if (!verdict.admitted) return this.#reject(desired, memory, verdict);
-      this.#warnUnsupported(pod);
+      this.#admitted.add(uid);
+      if (!observed?.containers.length) this.#warnUnsupported(pod);
     }
     const actions = computePodActions({ pod, observed, backoffs: memory.backoffs, maxBackoffMs, now: clock.now() });
     if (actions.completed) {
@@ -85,6 +89,12 @@ export class SyncPod implements PodSteps {
     return this.#outcome(desired, actions, results);
   }
 
+  /** The pods that have a place on this node: let in by us, or running since before we began. */
+  activePods(): readonly Pod[] {
+    const { manager, cache } = this.#o;
+    return [...manager.all()].filter((d) => this.#admitted.has(d.uid) || cache.get(d.uid)?.containers.some(isAlive)).map((d) => d.pod);
+  }
+
   async stop(uid: PodUid, desired: DesiredPod | undefined, gracePeriodSeconds: number, signal: AbortSignal): Promise<void> {
     const observed = await this.#o.pleg.refresh(uid, signal);
     await this.#o.runtime.stop(uid, desired, observed, gracePeriodSeconds, signal);
@@ -92,9 +102,10 @@ export class SyncPod implements PodSteps {
 
   async clean(uid: PodUid, desired: DesiredPod | undefined, signal: AbortSignal): Promise<void> {
     await this.#o.volumes.tearDown(uid, signal);
+    this.#admitted.delete(uid);
     if (!desired) return; // Known from the runtime alone: housekeeping finds its cgroup by the UID.
     await this.#o.cgroups.removePod(this.#o.cgroups.nameOf(desired.pod), signal);
-    await this.#o.cgroups.setActivePods(this.#o.admitted(), signal);
+    await this.#o.cgroups.setActivePods(this.activePods(), signal);
   }
 
   async purge(uid: PodUid, signal: AbortSignal): Promise<void> {
@@ -111,7 +122,7 @@ export class SyncPod implements PodSteps {
       this.#o.events.event(podReference(pod), 'Warning', eventReason.networkNotReady, message);
       throw new Error(message);
     }
-    await cgroups.setActivePods(this.#o.admitted(), signal);
+    await cgroups.setActivePods(this.activePods(), signal);
     const cgroupParent = await cgroups.ensurePod(pod, signal);
     await dirs.create(uid, pod);
     const [volumes, dns] = await Promise.all([this.#setUpVolumes(desired, signal), this.#o.dns(pod)]);
@@ -183,6 +194,8 @@ export class SyncPod implements PodSteps {
     return { problems, backoffs: actions.backoffs, ...(due.length > 0 ? { wakeAt: Math.min(...due) } : {}) };
   }
 }
+
+const letIn = { admitted: true } as const;
 
 /** A container whose configuration or creation failed is tried again after upstream's pod worker delay. */
 const failedStartRetryMs = 10_000;
