@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { isAbort } from '../lib/errors.ts';
 import { ExecError, hostExec, isProgramMissing } from './exec.ts';
@@ -58,6 +61,19 @@ test('the deadline ends a program that hangs', async () => {
   const error = await failure(hostExec.run('sleep', ['60'], { signal: never, timeoutMs: 50 }));
   assert.equal(error.code, 'ExecTimeout');
   assert.ok(error.timedOut && error.retryable);
+});
+
+test('the deadline holds also when a grandchild keeps the output open', async () => {
+  const script = 'sleep 60 & echo $! >&3; exit 0';
+  const dir = await mkdtemp(join(tmpdir(), 'keelson-exec-'));
+  const pidFile = join(dir, 'pid');
+  try {
+    const run = hostExec.run('sh', ['-c', `exec 3>${pidFile}; ${script}`], { signal: never, timeoutMs: 50 });
+    assert.equal((await failure(run)).code, 'ExecTimeout');
+  } finally {
+    process.kill(Number(await readFile(pidFile, 'utf8')), 'SIGKILL');
+    await rm(dir, { recursive: true });
+  }
 });
 
 test('too much output ends the program', async () => {

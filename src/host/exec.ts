@@ -83,23 +83,60 @@ const defaultMaxOutput = 4 * 1024 * 1024;
 /** How much of stderr an error's message repeats. */
 const quotedStderr = 500;
 
+/** From SIGTERM to SIGKILL, and from there to giving up on a program that cannot be killed. */
+const killDelayMs = 1_000;
+const giveUpDelayMs = 2_000;
+
 export const hostExec: Exec = {
   async run(file, args, options) {
     options.signal.throwIfAborted();
-    const result = await execa(file, args, {
+    const subprocess = execa(file, args, {
       cancelSignal: options.signal,
       timeout: options.timeoutMs,
+      forceKillAfterDelay: killDelayMs,
       maxBuffer: options.maxOutputBytes ?? defaultMaxOutput,
       input: options.input ?? '',
       reject: false,
       stripFinalNewline: false,
       ...(options.env === undefined ? {} : { env: options.env }),
     });
+    const release = giveUpLater(options, () => {
+      // A program in uninterruptible sleep, or a grandchild that keeps the pipes open, must not hold the caller.
+      subprocess.kill('SIGKILL');
+      subprocess.stdout.destroy();
+      subprocess.stderr.destroy();
+      subprocess.unref();
+    });
+    const result = await Promise.race([subprocess, release.gaveUp]).finally(() => release[Symbol.dispose]());
     options.signal.throwIfAborted();
     if (!result.failed) return { stdout: result.stdout, stderr: result.stderr };
     throw execErrorOf(file, options, result);
   },
 };
+
+/** Resolves some time after the deadline or the abort, which have had their chance by then. */
+function giveUpLater(options: ExecOptions, abandon: () => void): Disposable & { gaveUp: Promise<Abandoned> } {
+  const { promise: gaveUp, resolve } = Promise.withResolvers<Abandoned>();
+  const giveUp = () => {
+    abandon();
+    resolve({ failed: true, timedOut: true, isMaxBuffer: false });
+  };
+  let timer = setTimeout(giveUp, options.timeoutMs + giveUpDelayMs);
+  const onAbort = () => {
+    clearTimeout(timer);
+    timer = setTimeout(giveUp, giveUpDelayMs);
+  };
+  options.signal.addEventListener('abort', onAbort, { once: true });
+  return {
+    gaveUp,
+    [Symbol.dispose]: () => {
+      clearTimeout(timer);
+      options.signal.removeEventListener('abort', onAbort);
+    },
+  };
+}
+
+type Abandoned = Ended & { readonly failed: true };
 
 interface Ended {
   readonly exitCode?: number | undefined;
