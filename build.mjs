@@ -1,5 +1,5 @@
 /**
- * Bundles the daemon into dist/: keelson.js and the small tool that makes the demo's images. One file
+ * Bundles the daemon into dist/: keelson.js, and the small programs that install.sh runs. One file
  * each and no node_modules at run time: start-up reads one file instead of a thousand, and the installed
  * tree is small.
  */
@@ -11,7 +11,9 @@ const root = new URL('.', import.meta.url);
 const { version } = JSON.parse(await readFile(new URL('package.json', root), 'utf8'));
 const entryPoints = {
   keelson: 'src/main.ts',
-  'demo-images': 'demo/make-images.ts',
+  'demo-images': 'install/demo-images.ts',
+  join: 'install/join.ts',
+  'remove-pods': 'install/remove-pods.ts',
 };
 
 for (const entry of Object.values(entryPoints)) {
