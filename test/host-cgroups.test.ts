@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { access, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import type { CgroupName, Cgroups, CgroupValues } from '../src/host/cgroups.ts';
+import { type CgroupName, type Cgroups, type CgroupValues, isCgroupBusy } from '../src/host/cgroups.ts';
 import { cpuWeight } from '../src/host/compute-cgroup-settings.ts';
 import { detectCgroups } from '../src/host/detect-cgroups.ts';
 import { hostExec } from '../src/host/exec.ts';
@@ -115,6 +115,23 @@ test('the systemd driver is refused where it cannot work', { skip: !noSlices && 
     openCgroups('systemd', hostExec, systemClock),
     (e) => e instanceof AgentError && e.code === 'CgroupsUnusable' && e.hint?.includes('cgroupDriver: cgroupfs'),
   );
+});
+
+test('on v1 a process in one hierarchy keeps the cgroup in all', { skip: layout.version === 2 && 'v2' }, async () => {
+  await using harness = await realHarness('cgroupfs');
+  const { cgroups, root } = harness;
+  await cgroups.ensure([...root, 'pod1'], {}, signal);
+  const child = spawn('sleep', ['600'], { stdio: 'ignore' });
+  await once(child, 'spawn');
+  try {
+    const memory = folderOf(cgroups, [...root, 'pod1'], 'memory') ?? '';
+    await writeFile(join(memory, 'cgroup.procs'), String(child.pid));
+    await assert.rejects(cgroups.remove([...root, 'pod1'], signal), isCgroupBusy);
+    await access(folderOf(cgroups, [...root, 'pod1'], 'cpu') ?? '');
+  } finally {
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+  }
 });
 
 after(async () => {

@@ -49,8 +49,10 @@ export class NodeLease {
     while (!signal.aborted) {
       // Before there is a Node, look again soon: the first heartbeat is not to wait for a quarter of the lease.
       const known = this.#parts.node() !== undefined;
+      const startedAt = clock.monotonic();
       if (known) await this.renew(signal);
-      await clock.sleep(jittered(known ? this.#intervalMs : nodePollMs, jitter), signal).catch(() => {});
+      const rest = known ? this.#intervalMs - (clock.monotonic() - startedAt) : nodePollMs;
+      await clock.sleep(jittered(Math.max(rest, nodePollMs), jitter), signal).catch(() => {});
     }
   }
 
@@ -116,18 +118,17 @@ export class NodeLease {
 
   /** A call on a half-dead connection must fail while there is still time for another on a new one. */
   async #bounded<T>(signal: AbortSignal, call: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    signal.throwIfAborted();
     const controller = new AbortController();
     const abort = () => controller.abort(signal.reason);
     signal.addEventListener('abort', abort, { once: true });
-    using _ = this.#parts.clock.after(this.#intervalMs, () =>
+    // Twice within an interval, so that a second try can go over another connection.
+    const limitMs = this.#intervalMs / 2;
+    using _ = this.#parts.clock.after(limitMs, () =>
       controller.abort(
-        new AgentError(
-          'LeaseTimeout',
-          `no answer to the lease of node ${this.#parts.nodeName} in ${this.#intervalMs} ms`,
-          {
-            retryable: true,
-          },
-        ),
+        new AgentError('LeaseTimeout', `no answer to the lease of node ${this.#parts.nodeName} in ${limitMs} ms`, {
+          retryable: true,
+        }),
       ),
     );
     try {

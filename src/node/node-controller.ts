@@ -59,6 +59,8 @@ export class NodeController {
   #csiNodeUid: string | undefined;
   #csiNodeFailed = false;
   #failures = 0;
+  /** The Node vanished under the last write. */
+  #lost = false;
   #woken = false;
   #wakeUp: () => void = () => {};
 
@@ -186,12 +188,15 @@ export class NodeController {
       if (body)
         this.#store.put(await api.patch(nodes, name, { type: 'strategic', body, subresource: 'status' }, signal));
     } catch (error) {
-      // Deleted, or deleted and made again by somebody: the next pass finds out which.
-      if (!isNotFound(error) && !isConflict(error)) throw error;
-      this.#store.delete(uid);
+      // Deleted, or deleted and made again by somebody: the next pass finds out which. Twice in a row it is an error.
+      const lost = isNotFound(error) || isConflict(error);
+      if (lost) this.#store.delete(uid);
+      if (!lost || this.#lost) throw error;
+      this.#lost = true;
       this.wake();
       return;
     }
+    this.#lost = false;
     this.#reportedAt = clock.monotonic();
     this.#recordReadiness(node.status, status);
   }
