@@ -1,5 +1,5 @@
 import type { Taint } from '../api/core-v1.ts';
-import type { KubeProxyConfiguration, KubeletConfiguration, KeelsonConfiguration } from './kinds.ts';
+import type { KeelsonConfiguration, KubeletConfiguration, KubeProxyConfiguration } from './kinds.ts';
 
 /** Everything the operator decided, validated, with defaults filled in, deep-frozen. Durations are milliseconds. */
 export interface Config {

@@ -1,0 +1,75 @@
+import type { SourcePath } from '../lib/yaml-source.ts';
+import type { ConfigKind, KubeletConfiguration, KubeProxyConfiguration } from './kinds.ts';
+
+/** Values that are good each for itself, and do not go together. */
+export interface Conflict {
+  readonly kind: ConfigKind;
+  readonly path: SourcePath;
+  readonly message: string;
+  readonly hint?: string;
+}
+
+/** Combinations that cannot be, as the kubelet and kube-proxy refuse them. */
+export function findConflicts(kubelet: KubeletConfiguration, proxy: KubeProxyConfiguration): Conflict[] {
+  const conflicts: Conflict[] = [];
+  const refuse = (kind: ConfigKind, key: string, message: string, hint: string) =>
+    conflicts.push({ kind, path: key.split('.'), message, hint });
+  const targets = kubelet.enforceNodeAllocatable;
+  if (!kubelet.cgroupsPerQOS && targets.some((target) => target !== 'none')) {
+    refuse(
+      'KubeletConfiguration',
+      'enforceNodeAllocatable',
+      `${JSON.stringify(targets)} needs cgroupsPerQOS, which is false`,
+      'set enforceNodeAllocatable to [] or cgroupsPerQOS to true',
+    );
+  }
+  if (targets.includes('none') && targets.length > 1) {
+    refuse(
+      'KubeletConfiguration',
+      'enforceNodeAllocatable',
+      '"none" cannot stand beside others',
+      'leave out one of them',
+    );
+  }
+  if (kubelet.serializeImagePulls && (kubelet.maxParallelImagePulls ?? 1) > 1) {
+    refuse(
+      'KubeletConfiguration',
+      'maxParallelImagePulls',
+      `${kubelet.maxParallelImagePulls} pulls at once cannot be while serializeImagePulls is true`,
+      'set serializeImagePulls to false',
+    );
+  }
+  if (proxy.nftables.minSyncPeriod > proxy.nftables.syncPeriod) {
+    refuse('KubeProxyConfiguration', 'nftables.minSyncPeriod', 'is longer than nftables.syncPeriod', 'shorten it');
+  }
+  return conflicts;
+}
+
+/** Values that upstream has and that do not have their effect here yet. */
+export function findUnheeded(kubelet: KubeletConfiguration, proxy: KubeProxyConfiguration): Conflict[] {
+  const notes: Conflict[] = [];
+  const strategy = kubelet.configMapAndSecretChangeDetectionStrategy;
+  if (strategy !== 'Watch') {
+    notes.push({
+      kind: 'KubeletConfiguration',
+      path: ['configMapAndSecretChangeDetectionStrategy'],
+      message: `"${strategy}" is not supported yet, Watch is used`,
+    });
+  }
+  const unheeded = kubelet.enforceNodeAllocatable.filter((target) => target !== 'pods' && target !== 'none');
+  if (unheeded.length > 0) {
+    notes.push({
+      kind: 'KubeletConfiguration',
+      path: ['enforceNodeAllocatable'],
+      message: `${unheeded.join(' and ')} not supported yet: what is reserved is kept from pods, but not enforced`,
+    });
+  }
+  if (proxy.mode === 'iptables' || proxy.mode === 'ipvs') {
+    notes.push({
+      kind: 'KubeProxyConfiguration',
+      path: ['mode'],
+      message: `"${proxy.mode}" is not supported yet, nftables is used`,
+    });
+  }
+  return notes;
+}

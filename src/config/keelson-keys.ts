@@ -1,0 +1,24 @@
+import { integer, oneOf, text } from '../lib/schema.ts';
+import { key } from './keys.ts';
+
+const absolutePath = text('an absolute path', (value) => value.startsWith('/') && !value.includes('\0'));
+/** The kernel's limit is 15 characters. */
+const interfaceName = text(
+  'the name of a network interface: at most 15 letters, digits, dots, dashes or underscores',
+  (value) => /^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$/.test(value),
+);
+
+/** Every key of KeelsonConfiguration (keelson.io/v1alpha1): what neither of the other kinds has. */
+export const keelsonKeys = {
+  network: {
+    /** Auto: write a CNI configuration where there is none. Never: leave the pod network to others. */
+    manage: key(oneOf('Auto', 'Never'), 'Auto', 'now'),
+    cniConfDir: key(absolutePath, '/etc/cni/net.d', 'now'),
+    bridgeName: key(interfaceName, 'keelson0', 'now'),
+    /** Of the pods' interfaces; 0 takes that of the host's default route. 1280 is the least that IPv6 allows. */
+    mtu: key(integer(1280, 65_535), 0, 'now'),
+  },
+  log: {
+    format: key(oneOf('json', 'text'), 'json', 'now'),
+  },
+} as const;
