@@ -1,4 +1,4 @@
-import type { ContainerConfig, PodSandboxConfig } from '../../src/api/cri.ts';
+import { type ContainerConfig, NamespaceMode, type PodSandboxConfig } from '../../src/api/cri.ts';
 import type { TestHost } from './test-host.ts';
 
 export interface StartedPod {
@@ -33,7 +33,7 @@ export function sandboxConfigOf(name: string): PodSandboxConfig {
     hostname: name,
     logDirectory: `/var/log/pods/default_${name}_uid-${name}`,
     labels: { 'io.kubernetes.pod.name': name, 'io.kubernetes.pod.uid': `uid-${name}` },
-    linux: { cgroupParent: `/test/${name}`, securityContext: { namespaceOptions: { pid: 1 } } },
+    linux: { cgroupParent: `/test/${name}`, securityContext: { namespaceOptions: { pid: NamespaceMode.CONTAINER } } },
   };
 }
 
@@ -44,6 +44,9 @@ export function containerConfigOf(options: PodOptions, attempt = 0): ContainerCo
     ...(options.command && { command: options.command }),
     labels: { 'io.kubernetes.pod.uid': `uid-${options.name}`, 'io.kubernetes.container.name': 'main' },
     logPath: `main/${attempt}.log`,
-    linux: { resources: { cpuShares: 2, cpuPeriod: 100_000, cpuQuota: -1 } },
+    linux: {
+      resources: { cpuShares: 2, cpuPeriod: 100_000, cpuQuota: -1 },
+      securityContext: { namespaceOptions: { pid: NamespaceMode.CONTAINER } },
+    },
   };
 }
