@@ -13,7 +13,7 @@ const entryPoints = {
   keelson: 'src/main.ts',
   'demo-images': 'install/demo-images.ts',
   join: 'install/join.ts',
-  'remove-pods': 'install/remove-pods.ts',
+  'empty-runtime': 'install/empty-runtime.ts',
 };
 
 for (const entry of Object.values(entryPoints)) {

@@ -120,7 +120,7 @@ install_packages() {
     has iptables || missing+=(iptables)
     has conntrack || missing+=(conntrack)
     has ip || missing+=(iproute2)
-    has modprobe || missing+=(kmod)
+    ! systemd_runs || has modprobe || missing+=(kmod)
     static_busybox >/dev/null || missing+=(busybox-static)
     if ((${#missing[@]} == 0)); then
         say 'System packages: all there'
@@ -432,7 +432,7 @@ print_end() {
 # --- uninstall ---------------------------------------------------------------
 
 uninstall() {
-    local kind value table dir
+    local kind value file dir images=()
     [[ -e $prefix || -e $unit ]] || { say 'keelson is not installed'; return; }
     say 'Stopping keelson'
     if systemd_runs && [[ -e $unit ]]; then
@@ -444,12 +444,11 @@ uninstall() {
     stop_background keelson
     rm -f $manifests/keelson-demo-*.yaml
 
-    say 'Removing its pods'
+    say 'Removing its pods and images'
     if containerd_answers; then
-        $prefix/bin/node $prefix/dist/remove-pods.js unix://$socket || die 'the pods cannot be removed: see above'
-        while read -r kind value; do
-            [[ $kind != image ]] || ctr -a $socket -n k8s.io images rm "$value" >/dev/null 2>&1 || true
-        done < <(cat $made 2>/dev/null)
+        mapfile -t images < <(sed -n 's/^image //p' $made)
+        $prefix/bin/node $prefix/dist/empty-runtime.js unix://$socket "${images[@]}" ||
+            die 'the pods cannot be removed: see above'
     else
         note "containerd does not answer on $socket: its pods, if any, stay"
     fi
@@ -460,13 +459,9 @@ uninstall() {
             [[ $value != keelson* ]] || nft delete table "$kind" "$value"
         done < <(nft list tables)
     fi
-    for file in /etc/cni/net.d/*keelson*; do
-        [[ -e $file ]] || continue
-        rm -f "$file"
-    done
-    rm -rf /var/lib/cni/networks/keelson*
-    for link_name in $(ip -o link show type bridge 2>/dev/null | sed -n 's/^[0-9]*: \(keelson[^:@]*\).*/\1/p'); do
-        ip link delete "$link_name"
+    rm -rf /etc/cni/net.d/*keelson* /var/lib/cni/networks/keelson*
+    for value in $(ip -o link show type bridge | sed -n 's/^[0-9]*: \(keelson[^:@]*\).*/\1/p'); do
+        ip link delete "$value"
     done
     if systemd_runs; then systemctl stop kubepods.slice 2>/dev/null || true; fi
     for dir in /sys/fs/cgroup/kubepods* /sys/fs/cgroup/*/kubepods*; do
@@ -490,14 +485,17 @@ uninstall() {
         fi
         if systemd_runs; then systemctl restart containerd; fi
     fi
-    stop_background containerd
+    if alive containerd; then
+        stop_background containerd
+        rm -f /var/log/containerd.log
+    fi
     rm -f $link $defaults $modules /var/log/keelson.log
     rm -rf $prefix $etc $run
     say 'keelson is gone; the Debian packages stay'
 }
 
 main() {
-    tree=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
+    tree=$(dirname "$(readlink -f "$0")")
     parse_arguments "$@"
     check_host
     if [[ $action = uninstall ]]; then

@@ -4,29 +4,30 @@ import { messageOf } from '../src/lib/errors.ts';
 import { silentLog } from '../src/lib/log.ts';
 
 /*
- * remove-pods ENDPOINT: stops and removes every pod sandbox of a container runtime, containers, networks and
- * all. It is for the uninstaller: no node agent runs any more that could do it.
+ * empty-runtime ENDPOINT [IMAGE...]: stops and removes every pod sandbox of a container runtime, with its containers
+ * and its network, and then the images named. It is for the uninstaller: no node agent runs any more that could do it.
  */
 
 const CALL_MS = 120_000;
 
 async function main(): Promise<void> {
-  const [endpoint] = process.argv.slice(2);
-  if (endpoint === undefined) throw new Error('usage: remove-pods ENDPOINT');
+  const [endpoint, ...unwanted] = process.argv.slice(2);
+  if (endpoint === undefined) throw new Error('usage: empty-runtime ENDPOINT [IMAGE...]');
   const signal = AbortSignal.timeout(10 * 60_000);
-  const { runtime, close } = createCriClient({
+  const { runtime, images, close } = createCriClient({
     endpoint,
     requestTimeoutMs: CALL_MS,
     clock: systemClock,
     log: silentLog,
   });
   try {
-    const sandboxes = await runtime.listPodSandbox({}, signal);
-    for (const { id = '', metadata } of sandboxes) {
+    for (const { id = '', metadata } of await runtime.listPodSandbox({}, signal)) {
       await runtime.stopPodSandbox(id, signal);
       await runtime.removePodSandbox(id, signal);
       console.log(`    removed pod ${metadata?.namespace}/${metadata?.name}`);
     }
+    // By CRI and not by ctr, because an image has several names there.
+    for (const image of unwanted) await images.removeImage({ image }, signal);
   } finally {
     close();
   }
