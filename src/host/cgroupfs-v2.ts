@@ -58,7 +58,7 @@ export class CgroupfsV2 implements Cgroups {
 }
 
 /** Lets the cgroups below `path` use every controller that it has itself. */
-async function enableControllers(path: string): Promise<void> {
+export async function enableControllers(path: string): Promise<void> {
   const words = async (file: string) => (await readFile(join(path, file), 'utf8')).split(/\s+/).filter(Boolean);
   const enabled = new Set(await words('cgroup.subtree_control'));
   for (const controller of await words('cgroup.controllers')) {

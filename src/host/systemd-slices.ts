@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Clock } from '../lib/clock.ts';
 import { AgentError } from '../lib/errors.ts';
 import { childCgroups, pidsBelow, removeCgroup } from './cgroup-files.ts';
-import { killV2, writeV2Values } from './cgroupfs-v2.ts';
+import { enableControllers, killV2, writeV2Values } from './cgroupfs-v2.ts';
 import { type CgroupName, type Cgroups, type CgroupValues, cgroupBusy } from './cgroups.ts';
 import {
   computeUnitProperties,
@@ -47,6 +47,8 @@ export class SystemdSlices implements Cgroups {
       if (!(await exists(this.#path(name)))) await this.#manager('StartUnit', 'ss', [unit, 'replace'], signal);
     }
     await this.#until(`${unit} to start`, () => exists(this.#path(name)), signal);
+    // systemd passes down only the controllers that a unit's properties name: huge pages and CPU sets are none of them.
+    for (let depth = 0; depth < name.length; depth++) await enableControllers(this.#path(name.slice(0, depth)));
     // systemd rounds the CPU quota to whole percents and knows no huge pages: the files get the exact values.
     await writeV2Values(this.#path(name), values);
   }
