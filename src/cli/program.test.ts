@@ -1,0 +1,78 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Command } from 'commander';
+import type { RunOptions } from '../config/run-options.ts';
+import { buildProgram, splitFlags } from './program.ts';
+import { textLine } from './text-line.ts';
+
+/** Parses, and gives back what was asked for, or what was said instead. */
+async function parse(...argv: string[]): Promise<{ run?: RunOptions; check?: readonly string[]; said: string }> {
+  let said = '';
+  const result: { run?: RunOptions; check?: readonly string[] } = {};
+  const program = buildProgram({
+    run: async (options) => {
+      result.run = options;
+    },
+    check: (files) => {
+      result.check = files;
+    },
+    version: () => {},
+  });
+  const quiet = (command: Command) => {
+    command.exitOverride().configureOutput({ writeErr: (text) => (said += text), writeOut: (text) => (said += text) });
+    command.commands.forEach(quiet);
+  };
+  quiet(program);
+  await program.parseAsync(splitFlags(['node', 'keelson', ...argv])).catch(() => {});
+  return { ...result, said };
+}
+
+test("the kubelet's flags are taken in the forms that operators write", async () => {
+  const { run } = await parse(
+    'run',
+    '--config=a.yaml',
+    '--config',
+    'b.yaml',
+    '--kubeconfig=/k',
+    '--node-ip=192.0.2.1,2001:db8::1',
+    '--node-labels=a=b,c=d',
+    '--register-with-taints',
+    'k=v:NoSchedule',
+    '--hostname-override=n',
+    '--proxy-mode=nftables',
+    '-v=4',
+  );
+  assert.deepEqual(run, {
+    config: ['a.yaml', 'b.yaml'],
+    kubeconfig: '/k',
+    nodeIp: ['192.0.2.1,2001:db8::1'],
+    nodeLabels: ['a=b,c=d'],
+    registerWithTaints: ['k=v:NoSchedule'],
+    hostnameOverride: 'n',
+    proxyMode: 'nftables',
+    rootDir: '/var/lib/kubelet',
+    v: '4',
+  });
+  assert.equal((await parse('run', '--v=2')).run?.v, '2');
+  assert.equal((await parse('run', '-v', '2')).run?.v, '2');
+});
+
+test('flags that do not exist are refused, with the one that may be meant', async () => {
+  const unknown = await parse('run', '--kubeconfg=/k');
+  assert.equal(unknown.run, undefined);
+  assert.match(unknown.said, /unknown option '--kubeconfg'\n\(Did you mean --kubeconfig\?\)/);
+  assert.match((await parse('rnu')).said, /unknown command 'rnu'\n\(Did you mean run\?\)/);
+  assert.match((await parse('run', 'extra')).said, /too many arguments/);
+});
+
+test('check takes one or more files', async () => {
+  assert.deepEqual((await parse('check', '--config', 'a', 'b')).check, ['a', 'b']);
+  assert.deepEqual((await parse('check', '--config', 'a', '--config', 'b')).check, ['a', 'b']);
+  assert.match((await parse('check')).said, /required option '--config/);
+});
+
+test('a log line for people', () => {
+  const json = '{"level":"info","time":"T","pod":"a/b","n":1,"err":"two words","msg":"killing container"}';
+  assert.equal(textLine(json), 'T INFO  killing container pod=a/b n=1 err="two words"\n');
+  assert.equal(textLine('not json'), 'not json');
+});

@@ -1,0 +1,58 @@
+import { Command } from 'commander';
+import { defaultRootDir, noOptions, type RunOptions } from '../config/run-options.ts';
+
+/** What the sub-commands do. */
+export interface Actions {
+  run(options: RunOptions): Promise<void>;
+  check(files: readonly string[]): void;
+  version(): void;
+}
+
+const collect = (value: string, before: readonly string[] = []) => [...before, value];
+
+/** '--name=value' → '--name', 'value': so that a misspelt name is found by itself, and '-v=2' is level 2. */
+export function splitFlags(argv: readonly string[]): string[] {
+  return argv.flatMap((word) => {
+    const [, name, value] = /^(--?[a-z][\w-]*)=(.*)$/s.exec(word) ?? [];
+    return name === undefined || value === undefined ? [word] : [name, value];
+  });
+}
+
+/** The command line. Flags of `run` are the kubelet's, of the same names and meanings. */
+export function buildProgram(actions: Actions): Command {
+  const program = new Command('keelson')
+    .description('A Kubernetes node agent: what kubelet and kube-proxy do, in one daemon')
+    .helpOption('-h, --help', 'show this help')
+    .helpCommand('help [command]', 'show the help of a command')
+    .exitOverride();
+  addRun(program, actions);
+  program
+    .command('check')
+    .description('check configuration files, and exit with 0 when they are good')
+    .requiredOption('--config <files...>', 'the files; may be given several times')
+    .action((options: { config: string[] }) => actions.check(options.config));
+  program
+    .command('version')
+    .description('print the version')
+    .action(() => actions.version());
+  return program;
+}
+
+function addRun(program: Command, actions: Actions): void {
+  program
+    .command('run')
+    .description('run the node agent')
+    .option('--config <file>', 'configuration file, YAML; may be given several times', collect)
+    .option('--kubeconfig <file>', 'how to reach the API server; without it keelson runs the manifest directory alone')
+    .option('--hostname-override <name>', "the node's name, instead of the host's")
+    .option('--node-ip <ips>', "the node's address, or one IPv4 and one IPv6 separated by a comma", collect)
+    .option('--root-dir <dir>', "where the pods' files are kept", defaultRootDir)
+    .option('--cert-dir <dir>', 'where certificates are kept (default: pki in the root directory)')
+    .option('--node-labels <labels>', 'labels for the node when it registers: a=b,c=d', collect)
+    .option('--register-with-taints <taints>', 'taints for the node when it registers: k=v:Effect,...', collect)
+    .option('--pod-manifest-path <dir>', 'directory of manifests to run (instead of staticPodPath)')
+    .option('--container-runtime-endpoint <socket>', "the container runtime's socket (instead of the file's)")
+    .option('--proxy-mode <mode>', 'how Services are programmed (instead of mode of KubeProxyConfiguration)')
+    .option('-v, --v <level>', 'how much is logged: 4 and more for everything')
+    .action((typed: Partial<RunOptions>) => actions.run({ ...noOptions, ...typed }));
+}

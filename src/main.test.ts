@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const main = fileURLToPath(new URL('main.ts', import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), 'keelson-main-'));
+after(() => rmSync(folder, { recursive: true }));
+
+function keelson(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, [main, ...args], { cwd: folder }, (error, stdout, stderr) => {
+      resolve({ code: typeof error?.code === 'number' ? error.code : 0, stdout, stderr });
+    });
+  });
+}
+
+test('check says what is wrong and exits with 1, and with 0 when all is well', async () => {
+  writeFileSync(join(folder, 'bad.yaml'), 'apiVersion: keelson.io/v1alpha1\nkind: KeelsonConfiguration\nnetwrok: {}\n');
+  writeFileSync(join(folder, 'good.yaml'), 'apiVersion: keelson.io/v1alpha1\nkind: KeelsonConfiguration\n');
+  assert.deepEqual(await keelson('check', '--config', 'bad.yaml'), {
+    code: 1,
+    stdout: '',
+    stderr: 'bad.yaml:3:1: netwrok: no such key (did you mean network?)\n',
+  });
+  assert.deepEqual(await keelson('check', '--config=good.yaml'), { code: 0, stdout: 'good.yaml: good\n', stderr: '' });
+});
+
+test('a run with a refused configuration ends with 1 and says why', async () => {
+  const { code, stderr } = await keelson('run', '--node-ip=nowhere');
+  assert.equal(code, 1);
+  assert.match(stderr, /^keelson: --node-ip: "nowhere" is not an IP address\n {2}correct what is named above/);
+});
+
+test('version and help are no failures, an unknown command is', async () => {
+  const version = await keelson('version');
+  assert.equal(version.code, 0);
+  assert.match(version.stdout, /^keelson \d+\.\d+\.\d+ \(Node\.js v24\./);
+  assert.equal((await keelson('--help')).code, 0);
+  assert.equal((await keelson('frobnicate')).code, 1);
+});

@@ -1,0 +1,91 @@
+import { writeSync } from 'node:fs';
+import { CommanderError } from 'commander';
+import { pino } from 'pino';
+import { checkFiles } from './cli/check.ts';
+import { buildProgram, splitFlags } from './cli/program.ts';
+import { textLine } from './cli/text-line.ts';
+import type { Config } from './config/config.ts';
+import { problemText } from './config/config-error.ts';
+import { loadConfig } from './config/load-config.ts';
+import type { RunOptions } from './config/run-options.ts';
+import { keelsonVersion } from './config/version.ts';
+import { AgentError, errorFields, isAbort, messageOf } from './lib/errors.ts';
+import type { Log } from './lib/log.ts';
+
+/**
+ * The command line → what it asks for → an exit status. The only place where the process ends itself.
+ * 0: done, or stopped by a signal; 1: refused or failed, after one sentence on stderr that says why.
+ */
+async function main(argv: readonly string[]): Promise<number> {
+  let status = 0;
+  const program = buildProgram({
+    run: runDaemon,
+    check: (files) => {
+      const { good, lines } = checkFiles(files);
+      for (const line of lines) print(good ? 1 : 2, line);
+      status = good ? 0 : 1;
+    },
+    version: () => print(1, `keelson ${keelsonVersion()} (Node.js ${process.version})`),
+  });
+  try {
+    await program.parseAsync(splitFlags(argv));
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode;
+    if (isAbort(error)) return status;
+    explain(error);
+    return 1;
+  }
+  return status;
+}
+
+async function runDaemon(options: RunOptions): Promise<void> {
+  const { config, warnings } = loadConfig(options);
+  const log = openLog(config);
+  for (const warning of warnings) log.warn({ warning: problemText(warning) }, 'configuration warning');
+  const stop = new AbortController();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      // Somebody who asks twice does not want to wait for what is still going on.
+      if (stop.signal.aborted) process.exit(1);
+      log.info({ signal }, 'stopping');
+      stop.abort();
+    });
+  }
+  process.on('uncaughtException', (error) => {
+    log.error({ ...errorFields(error), stack: error.stack }, 'stopping: a fault in keelson itself');
+    process.exit(1);
+  });
+  const { runAgent } = await import('./agent.ts');
+  await runAgent(config, log, stop.signal);
+}
+
+/** To stderr, written at once, so that the last words before a crash are there. */
+function openLog(config: Config): Log {
+  const stderr = pino.destination({ fd: 2, sync: true });
+  const text = { write: (line: string) => stderr.write(textLine(line)) };
+  return pino(
+    {
+      level: config.flags.verbosity >= 4 ? 'debug' : 'info',
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (level) => ({ level }) },
+    },
+    config.keelson.log.format === 'text' ? text : stderr,
+  );
+}
+
+function explain(error: unknown): void {
+  const message = messageOf(error);
+  print(2, message.includes('\n') ? `keelson: the configuration is refused:\n${message}` : `keelson: ${message}`);
+  if (error instanceof AgentError && error.hint) print(2, `  ${error.hint}`);
+  if (!(error instanceof AgentError) && error instanceof Error) print(2, error.stack ?? '');
+}
+
+/** A reader that went away is no fault of ours. */
+function print(fd: 1 | 2, line: string): void {
+  try {
+    writeSync(fd, `${line}\n`);
+  } catch {}
+}
+
+process.exit(await main(process.argv));
