@@ -1,4 +1,5 @@
 import type { KubeObject } from '../api/meta-v1.ts';
+import type { ListQuery, WatchQuery } from './kube-api.ts';
 
 /** Label and field selectors in their query-string form, as the API server reads them. */
 
@@ -17,6 +18,16 @@ export function matchesFieldSelector(selector: string | undefined, object: KubeO
     const [, path = '', operator, value = ''] = match;
     return (readField(object, path.trim()) === value.trim()) === (operator !== '!=');
   });
+}
+
+/** Whether a list or watch with this query shows the object. */
+export function matchesQuery(object: KubeObject, query: ListQuery | WatchQuery): boolean {
+  const { namespace, labels = {} } = object.metadata;
+  return (
+    (query.namespace === undefined || namespace === query.namespace) &&
+    matchesLabelSelector(query.labelSelector, labels) &&
+    matchesFieldSelector(query.fieldSelector, object)
+  );
 }
 
 function readField(object: unknown, path: string): string {
