@@ -109,9 +109,12 @@ test('containerd says when containers and sandboxes start and end, and is silent
   await runtime.execSync(id, ['sh', '-c', 'echo 4 > /code'], 5, signal);
   for await (const event of stream) {
     seen.push(event);
-    if (event.topic === '/tasks/exit') break;
+    if (event.topic === '/tasks/delete') break;
   }
-  assert.deepEqual(seen.at(-1), { topic: '/tasks/exit', containerId: id });
+  assert.deepEqual(seen.slice(-2), [
+    { topic: '/tasks/exit', containerId: id },
+    { topic: '/tasks/delete', containerId: id },
+  ]);
   assert.ok(seen.some(({ topic, containerId }) => topic === '/tasks/start' && containerId === id));
   assert.equal(seen.filter(({ topic }) => topic === '/tasks/exit').length, 1);
 });

@@ -85,3 +85,18 @@ test('what a killed test process leaves is removed by the next one', async () =>
   assert.deepEqual(remains(id), []);
   assert.ok(!existsSync(`/proc/${pid}/ns`));
 });
+
+test('a process inside is signalled itself, and what it prints can be waited for', async () => {
+  await using host = await TestHost.create('daemon');
+  const script = 'trap "echo bye; exit 5" TERM; echo "root is $PWD as $NAME"; while :; do sleep 0.05; done';
+  const daemon = host.spawn('daemon', ['sh', '-c', script], { NAME: 'x' });
+  assert.match(await daemon.waitForLog(/root is/), / as x$/);
+  await daemon.kill('SIGTERM');
+  assert.deepEqual(await daemon.exited, { code: 5, signal: null });
+  await daemon.waitForLog(/^bye$/);
+  const next = host.spawn('daemon', ['sh', '-c', 'echo up; sleep 100']);
+  await next.waitForLog(/^up$/);
+  await next.kill('SIGKILL');
+  assert.deepEqual(await next.exited, { code: null, signal: 'SIGKILL' });
+  await assert.rejects(next.waitForLog(/never/), /daemon ended/);
+});

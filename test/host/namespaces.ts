@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import { childOf } from './child-of.ts';
 
@@ -107,6 +108,7 @@ export async function createNamespaces(options: NamespaceOptions): Promise<Names
   }
   // Nothing here keeps the test process alive, and its end closes the pipe that keeps the host alive.
   child.unref();
+  for (const pipe of [child.stdin, child.stdout, child.stderr]) if (pipe instanceof Socket) pipe.unref();
   const pid = childOf(child.pid ?? 0);
   if (pid === undefined) throw new Error(`the test host ${options.name} ended at once: ${printed.join('; ')}`);
   return { pid, end: () => end(child, exited) };
