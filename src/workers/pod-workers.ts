@@ -242,6 +242,7 @@ export class PodWorkers {
 
   #forget(worker: Worker): void {
     this.#workers.delete(worker.uid);
+    this.#o.log.debug({ podUid: worker.uid, pod: worker.desired && fullName(worker.desired.pod) }, 'pod purged');
     this.#o.changed(worker.uid);
     for (const other of this.#workers.values()) if (other.desired?.source === 'file') this.#schedule(other);
   }

@@ -97,7 +97,13 @@ export class Cluster implements AsyncDisposable {
 
   async whenNodeReady(timeoutMs = 60_000): Promise<void> {
     await this.#until(
-      this.api.until(NODES, undefined, NODE, (node) => condition(node, 'Ready') === 'True', AbortSignal.timeout(timeoutMs)),
+      this.api.until(
+        NODES,
+        undefined,
+        NODE,
+        (node) => condition(node, 'Ready') === 'True',
+        AbortSignal.timeout(timeoutMs),
+      ),
       'the node is Ready',
     );
   }
@@ -135,7 +141,10 @@ export class Cluster implements AsyncDisposable {
 
   async whenPodGone(name: string, timeoutMs = 60_000): Promise<void> {
     const signal = AbortSignal.timeout(timeoutMs);
-    await this.#until(this.api.until(PODS, 'default', name, (pod) => pod === undefined, signal), `pod ${name} is gone`);
+    await this.#until(
+      this.api.until(PODS, 'default', name, (pod) => pod === undefined, signal),
+      `pod ${name} is gone`,
+    );
   }
 
   /** kubectl as the administrator, on the host. */

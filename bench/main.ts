@@ -1,0 +1,19 @@
+import { benchPods, podsTable } from './pods.ts';
+
+/** `npm run bench -- <name>`: a readable table on stderr, one line of JSON on stdout. */
+const benches: Readonly<Record<string, () => Promise<{ readonly figures: object; readonly table: string }>>> = {
+  pods: async () => {
+    const figures = await benchPods();
+    return { figures, table: podsTable(figures) };
+  },
+};
+
+const name = process.argv[2] ?? '';
+const bench = benches[name];
+if (!bench) {
+  console.error(`usage: npm run bench -- ${Object.keys(benches).join('|')}`);
+  process.exit(2);
+}
+const { figures, table } = await bench();
+console.error(table);
+console.log(JSON.stringify({ bench: name, ...figures }));

@@ -1,0 +1,73 @@
+import type { Config } from '../config/config.ts';
+import { createCriClient, type CriClient } from '../cri/cri-client.ts';
+import type { Cgroups } from '../host/cgroups.ts';
+import { hostExec } from '../host/exec.ts';
+import { type MachineFacts, readMachineFacts } from '../host/machine.ts';
+import { chooseNodeIps, readDefaultRoutes, readHostAddresses } from '../host/node-ip.ts';
+import { openCgroups } from '../host/open-cgroups.ts';
+import { systemClock } from '../lib/clock.ts';
+import type { Log } from '../lib/log.ts';
+import type { ResourceOptions } from '../resources/compute-cgroup-values.ts';
+import type { NodeAllocatable } from '../resources/compute-cgroup-values.ts';
+import { computePodsAllocatable, type Reservations } from '../resources/node-resources.ts';
+import { QosCgroups } from '../resources/qos-cgroups.ts';
+
+/** What both halves stand on: the machine, its cgroups, the runtime's socket. */
+export interface HostParts {
+  readonly facts: MachineFacts;
+  readonly nodeName: string;
+  /** The node's addresses, the main one first; asked anew each time, because hosts get new ones. */
+  readonly nodeIps: () => readonly string[];
+  readonly reservations: Reservations;
+  readonly resources: ResourceOptions;
+  readonly qosCgroups: QosCgroups;
+  readonly cri: CriClient;
+}
+
+export async function buildHostParts(config: Config, log: Log): Promise<HostParts> {
+  const { kubelet, flags } = config;
+  const facts = await readMachineFacts();
+  const cgroups = await openCgroups(kubelet.cgroupDriver, hostExec, systemClock);
+  const reservations: Reservations = {
+    maxPods: kubelet.maxPods,
+    podsPerCore: kubelet.podsPerCore,
+    kubeReserved: kubelet.kubeReserved,
+    systemReserved: kubelet.systemReserved,
+    evictionHard: kubelet.evictionHard,
+  };
+  const resources = resourceOptions(config, facts, cgroups);
+  const enforced = kubelet.enforceNodeAllocatable?.includes('pods') === true;
+  const allocatable: NodeAllocatable = enforced ? computePodsAllocatable(facts, reservations, cgroups.version) : {};
+  const cgroupRoot = kubelet.cgroupRoot;
+  const qosCgroups = new QosCgroups({ cgroups, options: resources, allocatable, cgroupRoot, log });
+  const routes = await readDefaultRoutes();
+  // Fails here, once and clearly, when --node-ip names an address that the host does not have.
+  chooseNodeIps(flags.nodeIps, routes, readHostAddresses());
+  return {
+    facts,
+    nodeName: flags.hostnameOverride ?? facts.hostname,
+    nodeIps: () => chooseNodeIps(flags.nodeIps, routes, readHostAddresses()),
+    reservations,
+    resources,
+    qosCgroups,
+    cri: createCriClient({
+      endpoint: kubelet.containerRuntimeEndpoint,
+      requestTimeoutMs: kubelet.runtimeRequestTimeout,
+      clock: systemClock,
+      log,
+    }),
+  };
+}
+
+function resourceOptions({ kubelet }: Config, facts: MachineFacts, cgroups: Cgroups): ResourceOptions {
+  return {
+    cgroupVersion: cgroups.version,
+    cpuCfsQuota: kubelet.cpuCFSQuota,
+    cpuCfsPeriodUs: kubelet.cpuCFSQuotaPeriod * 1000,
+    memoryCapacityBytes: facts.memoryBytes,
+    hugePageSizes: facts.hugePages.map((p) => p.pageBytes),
+    swapController: facts.swapController,
+    singleProcessOomKill: kubelet.singleProcessOOMKill ?? cgroups.version === 1,
+    podPidsLimit: kubelet.podPidsLimit,
+  };
+}

@@ -1,0 +1,163 @@
+import { join } from 'node:path';
+import type { Node, Pod, Secret, Service } from '../api/core-v1.ts';
+import type * as cri from '../api/cri.ts';
+import type { PodUid } from '../api/ids.ts';
+import { criAnnotations } from '../api/labels.ts';
+import type { Config } from '../config/config.ts';
+import { subscribeContainerdEvents } from '../cri/containerd-events.ts';
+import { readIfExists } from '../host/files.ts';
+import type { EventSink } from '../kubeapi/event-sink.ts';
+import type { KubeApi } from '../kubeapi/kube-api.ts';
+import { generateDnsConfig, parseResolvConf } from '../kuberuntime/dns-config.ts';
+import { ImagePuller } from '../kuberuntime/image-puller.ts';
+import { PodDirs } from '../kuberuntime/pod-dirs.ts';
+import { PodRuntime, terminationLogOf } from '../kuberuntime/pod-runtime.ts';
+import { readTerminationMessage } from '../kuberuntime/termination-message.ts';
+import { systemClock } from '../lib/clock.ts';
+import type { Log } from '../lib/log.ts';
+import { Pleg } from '../pod/pleg.ts';
+import { PodCache } from '../pod/pod-cache.ts';
+import { PodManager } from '../pod/pod-manager.ts';
+import { RuntimeEvents } from '../pod/runtime-events.ts';
+import { MirrorPods } from '../status/mirror-pods.ts';
+import { StatusManager } from '../status/status-manager.ts';
+import type { ObjectSource } from '../volumes/object-source.ts';
+import type { VolumeManager } from '../volumes/volume-manager.ts';
+import { PodWorkers } from '../workers/pod-workers.ts';
+import { SyncPod } from '../workers/sync-pod.ts';
+import type { HostParts } from './host-parts.ts';
+
+export interface PodsHalfInput {
+  readonly config: Config;
+  readonly host: HostParts;
+  readonly api: KubeApi | undefined;
+  readonly events: EventSink;
+  readonly volumes: VolumeManager;
+  readonly objects: ObjectSource;
+  readonly node: () => Node | undefined;
+  readonly services: () => Iterable<Service>;
+  readonly networkProblem: () => string | undefined;
+  readonly sourcesReady: () => boolean;
+  /** Called when a pod's derived status changed. */
+  readonly statusChanged: (uid: PodUid) => void;
+  readonly log: Log;
+}
+
+/** The kubelet's half, wired: desired → workers → runtime → observed → status. */
+export interface PodsHalf {
+  readonly manager: PodManager;
+  readonly cache: PodCache;
+  readonly pleg: Pleg;
+  readonly runtimeEvents: RuntimeEvents;
+  readonly workers: PodWorkers;
+  readonly statuses: StatusManager;
+  readonly mirrors: MirrorPods | undefined;
+}
+
+export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
+  const { config, host, api, events, log } = input;
+  const { kubelet, flags } = config;
+  const clock = systemClock;
+  const { runtime, images } = host.cri;
+  const cache = new PodCache();
+  // The only backward arrow: a key, and whoever is woken reads both truths anew.
+  const wake = (uid: PodUid) => {
+    workers.wake(uid);
+    statuses.wake(uid);
+  };
+  const manager = new PodManager(clock.now, wake);
+  const pleg = new Pleg({ runtime, cache, clock, log, wake, terminationMessage: lastWords });
+  const dirs = new PodDirs({ rootDir: flags.rootDir, podLogsDir: kubelet.podLogsDir, clusterDomain: kubelet.clusterDomain });
+  const parallelPulls = kubelet.serializeImagePulls ? 1 : (kubelet.maxParallelImagePulls ?? Number.POSITIVE_INFINITY);
+  const puller = new ImagePuller({ images, clock, maxParallelPulls: parallelPulls });
+  const podRuntime = new PodRuntime({
+    runtime,
+    pleg,
+    puller,
+    dirs,
+    events,
+    log,
+    podLogsDir: kubelet.podLogsDir,
+    seccompRoot: join(flags.rootDir, 'seccomp'),
+    hostIPs: host.nodeIps,
+    services: input.services,
+    pullSecrets: (pod) => pullSecrets(pod, input.objects),
+  });
+  const steps = new SyncPod({
+    cache,
+    pleg,
+    manager,
+    runtime: podRuntime,
+    puller,
+    volumes: input.volumes,
+    cgroups: host.qosCgroups,
+    dirs,
+    events,
+    clock,
+    log,
+    resources: host.resources,
+    maxBackoffMs: kubelet.crashLoopBackOff.maxContainerRestartPeriod,
+    dns: async (pod) => {
+      const text = kubelet.resolvConf ? await readIfExists(kubelet.resolvConf) : undefined;
+      const resolv = text === undefined ? undefined : parseResolvConf(text);
+      const { clusterDNS, clusterDomain } = kubelet;
+      return generateDnsConfig(pod, { clusterDNS, clusterDomain, host: resolv, nodeIPs: host.nodeIps() });
+    },
+    node: input.node,
+    networkProblem: input.networkProblem,
+  });
+  const workers: PodWorkers = new PodWorkers({
+    manager,
+    cache,
+    steps,
+    clock,
+    log,
+    sourcesReady: input.sourcesReady,
+    syncFrequencyMs: kubelet.syncFrequency,
+    changed: (uid) => statuses.wake(uid),
+  });
+  const statuses: StatusManager = new StatusManager({
+    manager,
+    cache,
+    worker: (uid) => workers.view(uid),
+    api,
+    hostIPs: host.nodeIps,
+    clock,
+    log,
+    changed: input.statusChanged,
+  });
+  const containerdEvents = (signal: AbortSignal) =>
+    subscribeContainerdEvents({ endpoint: kubelet.containerRuntimeEndpoint, clock, log }, signal);
+  const runtimeEvents = new RuntimeEvents({ runtime, pleg, containerdEvents, clock, log });
+  const mirrors = api && new MirrorPods({ api, manager, node: input.node, log });
+  return { manager, cache, pleg, runtimeEvents, workers, statuses, mirrors };
+}
+
+function lastWords(status: cri.ContainerStatus): Promise<string> {
+  const policy = status.annotations?.[criAnnotations.terminationMessagePolicy];
+  return readTerminationMessage({
+    terminationLog: terminationLogOf(status),
+    policy: policy === 'FallbackToLogsOnError' ? policy : 'File',
+    logFile: status.logPath ?? '',
+    exitCode: status.exitCode ?? 0,
+    reason: status.reason ?? '',
+  });
+}
+
+const secretsTimeoutMs = 10_000;
+
+/** The pod's pull secrets, as far as they exist: a missing one must not keep a public image away. */
+async function pullSecrets(pod: Pod, objects: ObjectSource): Promise<readonly Secret[]> {
+  const { namespace = 'default', uid } = pod.metadata;
+  const names = (pod.spec.imagePullSecrets ?? []).flatMap(({ name }) => (name ? [name] : []));
+  if (names.length === 0) return [];
+  const owner = `${uid}/pull`;
+  objects.acquire(owner, names.map((name) => ({ kind: 'Secret', namespace, name })));
+  try {
+    const signal = AbortSignal.timeout(secretsTimeoutMs);
+    const found = await Promise.allSettled(names.map((name) => objects.get('Secret', { namespace, name }, signal)));
+    return found.flatMap((r) => (r.status === 'fulfilled' && r.value ? [r.value] : []));
+  } finally {
+    objects.release(owner);
+  }
+}

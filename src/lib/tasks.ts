@@ -1,0 +1,38 @@
+import { errorFields, isAbort } from './errors.ts';
+import type { Log } from './log.ts';
+
+/**
+ * Long-running loops that live and die together: each runs until the common signal aborts. One that
+ * ends early is a fault of its own making; it is said, and ends everything, so that the supervisor
+ * starts a whole daemon again instead of keeping half of one.
+ */
+export class Tasks {
+  readonly #log: Log;
+  readonly #running = new Map<string, Promise<void>>();
+  readonly #failed = Promise.withResolvers<never>();
+
+  constructor(log: Log) {
+    this.#log = log;
+    this.#failed.promise.catch(() => {});
+  }
+
+  start(name: string, run: Promise<void>): void {
+    const task = run.catch((error: unknown) => {
+      if (isAbort(error)) return;
+      this.#log.error({ task: name, ...errorFields(error) }, 'a part of keelson failed');
+      this.#failed.reject(error);
+    });
+    this.#running.set(name, task.finally(() => this.#running.delete(name)));
+  }
+
+  /** Resolves when the signal has aborted and every loop has ended; rejects as soon as one fails. */
+  async finished(signal: AbortSignal): Promise<void> {
+    const aborted = new Promise<void>((resolve) => {
+      if (signal.aborted) resolve();
+      signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+    await Promise.race([aborted, this.#failed.promise]);
+    const late = setTimeout(() => this.#log.warn({ tasks: [...this.#running.keys()] }, 'still stopping'), 5_000);
+    await Promise.race([Promise.all(this.#running.values()), this.#failed.promise]).finally(() => clearTimeout(late));
+  }
+}
