@@ -8,6 +8,7 @@ import { listJson } from './listing.ts';
 import { restrictNode, restrictTokenRequest } from './node-restriction.ts';
 import { type DraftObject, isFields, valueAt } from './objects.ts';
 import { PATCH_TYPES } from './patch.ts';
+import { decodeProtobuf, PROTOBUF } from './protobuf-body.ts';
 import type { DeleteOptions, Registry } from './registry.ts';
 import type { Reply } from './reply.ts';
 import { isResourceRequest, parseRequest, type RequestInfo, type ResourceRequest } from './request-info.ts';
@@ -321,7 +322,7 @@ const BODY_LIMIT = 3 * 1024 * 1024;
 
 async function readJson(
   request: IncomingMessage,
-  accepted: readonly string[] = ['application/json'],
+  accepted: readonly string[] = ['application/json', PROTOBUF],
 ): Promise<unknown> {
   const chunks: Buffer[] = [];
   let size = 0;
@@ -333,6 +334,7 @@ async function readJson(
   if (size === 0) return undefined;
   const mediaType = (request.headers['content-type'] ?? 'application/json').split(';')[0]?.trim() ?? '';
   if (!accepted.includes(mediaType)) throw unsupportedMediaType(accepted);
+  if (mediaType === PROTOBUF) return decodeProtobuf(Buffer.concat(chunks));
   try {
     return JSON.parse(Buffer.concat(chunks).toString('utf8')) as unknown;
   } catch (error) {

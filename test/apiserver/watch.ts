@@ -48,8 +48,9 @@ export class WatchHub {
     });
   }
 
-  get size(): number {
-    return this.#open.size;
+  /** How many open watches match. */
+  count(match?: FaultMatch): number {
+    return this.#each(match, () => undefined);
   }
 
   /** Serves a watch on the sink. A request that cannot be served ends with an ERROR event, as upstream. */
