@@ -1,0 +1,103 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { PortProtocol } from '../api/core-v1.ts';
+import type { EndpointInfo, SliceInfo } from './read-slice.ts';
+
+/** One endpoint of one Service port. */
+export interface PortEndpoint extends EndpointInfo {
+  readonly port: number;
+}
+
+/** All endpoints of a Service port, from all of its slices, each address and port once. */
+export interface PortEndpoints {
+  readonly name: string;
+  readonly protocol: PortProtocol;
+  readonly endpoints: readonly PortEndpoint[];
+}
+
+interface SliceChange {
+  readonly previous: SliceInfo | undefined;
+  readonly current: SliceInfo | undefined;
+}
+
+/**
+ * Owns what is known of every EndpointSlice, grouped by Service whether that Service is known or not (a slice may
+ * arrive first), and collects whose endpoints changed since the last drain.
+ */
+export class EndpointSliceTracker {
+  readonly #slices = new Map<string, SliceInfo>();
+  readonly #byService = new Map<string, Map<string, SliceInfo>>();
+  readonly #changes = new Map<string, SliceChange>();
+
+  /** `key` is the slice's own `namespace/name`. Returns whether anything is left to drain for it. */
+  update(key: string, current: SliceInfo | undefined): boolean {
+    const pending = this.#changes.get(key);
+    const known = this.#slices.get(key);
+    const previous = pending ? pending.previous : known;
+    if (known) this.#forget(known.serviceKey, key);
+    if (current) this.#remember(key, current);
+    else this.#slices.delete(key);
+    if (isDeepStrictEqual(previous, current)) {
+      this.#changes.delete(key);
+      return false;
+    }
+    this.#changes.set(key, { previous, current });
+    return true;
+  }
+
+  /** Keys of the Services whose endpoints may have changed. */
+  drain(): ReadonlySet<string> {
+    const services = new Set<string>();
+    for (const { previous, current } of this.#changes.values()) {
+      if (previous) services.add(previous.serviceKey);
+      if (current) services.add(current.serviceKey);
+    }
+    this.#changes.clear();
+    return services;
+  }
+
+  endpointsOf(serviceKey: string): readonly PortEndpoints[] {
+    return mergeSlices(this.#byService.get(serviceKey)?.values() ?? []);
+  }
+
+  #remember(key: string, slice: SliceInfo): void {
+    this.#slices.set(key, slice);
+    const siblings = this.#byService.get(slice.serviceKey);
+    if (siblings) siblings.set(key, slice);
+    else this.#byService.set(slice.serviceKey, new Map([[key, slice]]));
+  }
+
+  #forget(serviceKey: string, key: string): void {
+    const siblings = this.#byService.get(serviceKey);
+    siblings?.delete(key);
+    if (siblings?.size === 0) this.#byService.delete(serviceKey);
+  }
+}
+
+/**
+ * Puts the slices of one Service together. While an endpoint moves from one slice to another both may hold it; the
+ * copy that is more usable counts, so that the move cannot take a ready endpoint away.
+ */
+export function mergeSlices(slices: Iterable<SliceInfo>): readonly PortEndpoints[] {
+  const ports = new Map<string, { name: string; protocol: PortProtocol; endpoints: Map<string, PortEndpoint> }>();
+  for (const slice of slices) {
+    for (const port of slice.ports) {
+      const key = `${port.protocol}/${port.name}`;
+      const merged = ports.get(key) ?? { name: port.name, protocol: port.protocol, endpoints: new Map() };
+      ports.set(key, merged);
+      for (const endpoint of slice.endpoints) {
+        const id = `${endpoint.ip}:${port.port}`;
+        const other = merged.endpoints.get(id);
+        if (!other || usability(endpoint) > usability(other))
+          merged.endpoints.set(id, { ...endpoint, port: port.port });
+      }
+    }
+  }
+  return [...ports.values()].map(({ name, protocol, endpoints }) => ({
+    name,
+    protocol,
+    endpoints: [...endpoints.values()],
+  }));
+}
+
+const usability = (endpoint: EndpointInfo): number =>
+  endpoint.ready ? 3 : endpoint.serving && endpoint.terminating ? 2 : endpoint.serving ? 1 : 0;

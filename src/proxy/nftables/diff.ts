@@ -1,0 +1,217 @@
+import type { DesiredFrontend } from './compile.ts';
+import { parsePickChain } from './compile.ts';
+import type { FrontendChange } from './diff-frontend.ts';
+import { diffFrontend } from './diff-frontend.ts';
+import type { ChainSpec, RulesetOptions } from './ruleset.ts';
+import { addChain, addRules, hairpinSet, pickChain, ruleTag, staticChains, staticSets } from './ruleset.ts';
+import type { ChainState, FrontendState, TableState } from './table-state.ts';
+import { count, putFrontend } from './table-state.ts';
+import { TransactionScript } from './transaction-script.ts';
+
+/** One atomic `nft -f -`, and what is true of the table once it has succeeded. */
+export interface Transaction {
+  readonly script: string;
+  /** How many elements it adds and removes. */
+  readonly writes: number;
+  /** Drops all that was known before the rest of the effects applies. */
+  readonly replacesTable: boolean;
+  readonly sets: readonly string[];
+  readonly chains: ReadonlyMap<string, ChainState | undefined>;
+  readonly frontends: ReadonlyMap<string, FrontendState | undefined>;
+  readonly hairpins: ReadonlyMap<string, boolean>;
+  readonly removesStrays: boolean;
+  /** UDP flows that the change leaves behind in connection tracking. */
+  readonly stale: readonly StaleFlows[];
+}
+
+/** UDP flows to a virtual address that lead to `endpoint`; undefined: those that were never translated. */
+export interface StaleFlows {
+  readonly ip: string;
+  readonly port: number;
+  /** `10.244.0.5 . 53`. */
+  readonly endpoint: string | undefined;
+}
+
+export interface DesiredChanges {
+  /** Frontends to look at, by element; undefined: it shall be gone. Those that matter first come first. */
+  readonly frontends: Iterable<readonly [string, DesiredFrontend | undefined]>;
+  /** Addresses to look at, and whether they shall be in the hairpin set. */
+  readonly hairpins: Iterable<readonly [string, boolean]>;
+}
+
+/**
+ * Transactions that lead from the committed state to the desired one, none when nothing differs. Each is worked out
+ * when it is asked for, from the state as it is then: the caller runs one, commits it, and asks for the next.
+ * A frontend is never split over two, so no packet sees a hole. `maxWrites` elements in one, a frontend more at most;
+ * only a table of an older layout is replaced in a single transaction of any size, for the same reason.
+ */
+export function* planTransactions(
+  state: TableState,
+  desired: DesiredChanges,
+  options: RulesetOptions,
+  maxWrites: number,
+): Generator<Transaction, void, void> {
+  const limit = state.layout === 'foreign' ? Number.POSITIVE_INFINITY : maxWrites;
+  let plan = new Plan(state, options);
+  plan.repairStatic();
+  const removals: string[] = [];
+  for (const [ip, wanted] of desired.hairpins) {
+    if (!wanted) removals.push(ip);
+    else plan.setHairpin(ip, true);
+    if (plan.writes < limit) continue;
+    yield plan.finish();
+    plan = new Plan(state, options);
+  }
+  for (const [element, frontend] of desired.frontends) {
+    plan.setFrontend(element, frontend);
+    if (plan.writes < limit) continue;
+    yield plan.finish();
+    plan = new Plan(state, options);
+  }
+  for (const ip of removals) plan.setHairpin(ip, false);
+  plan.dropUnusedChains();
+  if (!plan.isEmpty) yield plan.finish();
+}
+
+/** Applies to the model what a transaction has done to the kernel. */
+export function commit(state: TableState, done: Transaction): void {
+  if (done.replacesTable) {
+    for (const part of [state.sets, state.chains, state.frontends, state.picks, state.hairpins]) part.clear();
+  }
+  if (done.replacesTable || done.removesStrays) state.strays.length = 0;
+  state.layout = 'ours';
+  for (const name of done.sets) state.sets.add(name);
+  for (const [name, chain] of done.chains) {
+    if (chain) state.chains.set(name, chain);
+    else state.chains.delete(name);
+  }
+  for (const [element, next] of done.frontends) putFrontend(state, element, next);
+  for (const [ip, present] of done.hairpins) {
+    if (present) state.hairpins.add(ip);
+    else state.hairpins.delete(ip);
+  }
+}
+
+/** One transaction in the making: reads the state, collects lines and effects, changes nothing. */
+class Plan {
+  readonly #state: TableState;
+  readonly #options: RulesetOptions;
+  readonly #script: TransactionScript;
+  readonly #replaces: boolean;
+  readonly #sets: string[] = [];
+  readonly #chains = new Map<string, ChainState | undefined>();
+  readonly #frontends = new Map<string, FrontendState | undefined>();
+  readonly #hairpins = new Map<string, boolean>();
+  /** By how much this transaction changes how many frontends lead to a verdict. */
+  readonly #picks = new Map<string, number>();
+  readonly #stale: StaleFlows[] = [];
+  #removesStrays = false;
+
+  constructor(state: TableState, options: RulesetOptions) {
+    this.#state = state;
+    this.#options = options;
+    this.#replaces = state.layout !== 'ours';
+    this.#script = new TransactionScript(options.family, options.table);
+    if (this.#replaces) this.#script.recreateTable(state.layout === 'foreign');
+  }
+
+  get writes(): number {
+    return this.#script.writes;
+  }
+
+  get isEmpty(): boolean {
+    return this.#script.isEmpty;
+  }
+
+  /** Sets, chains and rules that do not depend on Services, and elements that belong nowhere. */
+  repairStatic(): void {
+    for (const set of staticSets(this.#options)) {
+      if (this.#has(this.#state.sets, set.name)) continue;
+      this.#script.declare(set);
+      this.#sets.push(set.name);
+    }
+    for (const chain of staticChains(this.#options)) this.#ensureChain(chain);
+    if (this.#replaces) return;
+    for (const name of this.#state.chains.keys()) {
+      if (parsePickChain(name)) this.#ensureChain(pickChain(name, this.#options));
+    }
+    const { strays } = this.#state;
+    for (const stray of strays) this.#script.remove(stray.set, stray.element);
+    this.#removesStrays = strays.length > 0;
+  }
+
+  setHairpin(ip: string, wanted: boolean): void {
+    if (this.#has(this.#state.hairpins, ip) === wanted) return;
+    if (wanted) this.#script.add(hairpinSet, `${ip} . ${ip}`);
+    else this.#script.remove(hairpinSet, `${ip} . ${ip}`);
+    this.#hairpins.set(ip, wanted);
+  }
+
+  setFrontend(element: string, desired: DesiredFrontend | undefined): void {
+    const current = this.#replaces ? undefined : this.#state.frontends.get(element);
+    const change = diffFrontend(current, desired);
+    if (!change) return;
+    const pick = change.next?.pick?.slice('goto '.length);
+    if (pick !== undefined) this.#ensureChain(pickChain(pick, this.#options));
+    for (const { set, element: key } of change.remove) this.#script.remove(set, key);
+    for (const { set, element: key, value } of change.add) this.#script.add(set, key, value);
+    count(this.#picks, current?.pick, -1);
+    count(this.#picks, change.next?.pick, 1);
+    this.#frontends.set(element, change.next);
+    // A replaced table has forgotten which endpoints it led to; what the old one held is still known here.
+    this.#stale.push(...staleAfter(this.#replaces ? this.#state.frontends.get(element) : current, change));
+  }
+
+  /** Pick chains that no frontend leads to once everything planned so far is done. */
+  dropUnusedChains(): void {
+    const names = new Set(this.#replaces ? [] : this.#state.chains.keys());
+    for (const name of this.#chains.keys()) names.add(name);
+    for (const name of names) {
+      const verdict = `goto ${name}`;
+      const before = this.#replaces ? 0 : (this.#state.picks.get(verdict) ?? 0);
+      if (!parsePickChain(name) || before + (this.#picks.get(verdict) ?? 0) > 0) continue;
+      this.#script.deleteChain(name);
+      this.#chains.set(name, undefined);
+    }
+  }
+
+  finish(): Transaction {
+    return {
+      script: this.#script.text(),
+      writes: this.#script.writes,
+      replacesTable: this.#replaces,
+      sets: this.#sets,
+      chains: this.#chains,
+      frontends: this.#frontends,
+      hairpins: this.#hairpins,
+      removesStrays: this.#removesStrays,
+      stale: this.#stale,
+    };
+  }
+
+  #ensureChain(wanted: ChainSpec): void {
+    if (this.#chains.has(wanted.name)) return;
+    const current = this.#replaces ? undefined : this.#state.chains.get(wanted.name);
+    const tags = wanted.rules.map(ruleTag);
+    if (current && String(current.tags) === String(tags)) return;
+    if (current) this.#script.flushChain(wanted.name);
+    else this.#script.addLine(addChain(this.#options, wanted));
+    for (const line of addRules(this.#options, wanted)) this.#script.addRule(line);
+    this.#chains.set(wanted.name, { base: wanted.base, tags });
+  }
+
+  #has(names: ReadonlySet<string>, name: string): boolean {
+    return !this.#replaces && names.has(name);
+  }
+}
+
+function staleAfter(current: FrontendState | undefined, change: FrontendChange): readonly StaleFlows[] {
+  const id = change.next?.id ?? current?.id;
+  if (id?.proto !== 'udp') return [];
+  const { ip, port } = id;
+  const kept = new Set(change.next?.slots ?? []);
+  const gone = (current?.slots ?? []).filter((endpoint) => endpoint !== undefined && !kept.has(endpoint));
+  const stale: StaleFlows[] = gone.map((endpoint) => ({ ip, port, endpoint }));
+  if (change.next?.pick !== undefined && current?.pick === undefined) stale.push({ ip, port, endpoint: undefined });
+  return stale;
+}

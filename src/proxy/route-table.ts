@@ -1,0 +1,88 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { Route } from './route-services.ts';
+import { frontendKey } from './route-services.ts';
+
+interface Claim {
+  readonly serviceKey: string;
+  readonly createdAt: string;
+  readonly route: Route;
+}
+
+/** Two Services want the same address, protocol and port; `winner` has it. */
+export interface FrontendConflict {
+  readonly frontend: string;
+  readonly winner: string;
+  readonly loser: string;
+}
+
+/**
+ * All routes by frontend, kept up to date one Service at a time. Where several Services claim one frontend the
+ * oldest has it (by creation time, then by name), and the next one when that goes.
+ */
+export class RouteTable {
+  readonly #claims = new Map<string, readonly Claim[]>();
+  readonly #byService = new Map<string, ReadonlySet<string>>();
+  /** How many winning routes may reach this address on this node. */
+  readonly #localTargets = new Map<string, number>();
+
+  get(frontend: string): Route | undefined {
+    return this.#claims.get(frontend)?.[0]?.route;
+  }
+
+  frontends(): Iterable<string> {
+    return this.#claims.keys();
+  }
+
+  /** Addresses that may be client and endpoint of the same connection through this node. */
+  localTargets(): ReadonlyMap<string, number> {
+    return this.#localTargets;
+  }
+
+  /** Replaces the routes of one Service; none removes it. Returns the frontends whose route differs now. */
+  update(
+    serviceKey: string,
+    createdAt: string,
+    routes: readonly Route[],
+  ): { changed: readonly string[]; conflicts: readonly FrontendConflict[] } {
+    const wanted = new Map(routes.map((route) => [frontendKey(route.frontend), route]));
+    const changed: string[] = [];
+    const conflicts: FrontendConflict[] = [];
+    for (const frontend of new Set([...(this.#byService.get(serviceKey) ?? []), ...wanted.keys()])) {
+      const before = this.get(frontend);
+      const route = wanted.get(frontend);
+      const claims = (this.#claims.get(frontend) ?? []).filter((claim) => claim.serviceKey !== serviceKey);
+      if (route) claims.push({ serviceKey, createdAt, route });
+      claims.sort(byAge);
+      if (claims.length > 0) this.#claims.set(frontend, claims);
+      else this.#claims.delete(frontend);
+      const [winner, ...losers] = claims;
+      if (winner && losers.some((claim) => claim.serviceKey === serviceKey)) {
+        conflicts.push({ frontend, winner: winner.serviceKey, loser: serviceKey });
+      } else if (winner?.serviceKey === serviceKey) {
+        conflicts.push(...losers.map((claim) => ({ frontend, winner: serviceKey, loser: claim.serviceKey })));
+      }
+      if (isDeepStrictEqual(before, winner?.route)) continue;
+      this.#countTargets(before, -1);
+      this.#countTargets(winner?.route, 1);
+      changed.push(frontend);
+    }
+    if (wanted.size > 0) this.#byService.set(serviceKey, new Set(wanted.keys()));
+    else this.#byService.delete(serviceKey);
+    return { changed, conflicts };
+  }
+
+  #countTargets(route: Route | undefined, by: 1 | -1): void {
+    for (const target of route?.targets ?? []) {
+      if (!target.mayBeLocal) continue;
+      const count = (this.#localTargets.get(target.ip) ?? 0) + by;
+      if (count > 0) this.#localTargets.set(target.ip, count);
+      else this.#localTargets.delete(target.ip);
+    }
+  }
+}
+
+function byAge(a: Claim, b: Claim): number {
+  return compare(a.createdAt, b.createdAt) || compare(a.serviceKey, b.serviceKey);
+}
+
+const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
