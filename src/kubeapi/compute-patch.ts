@@ -22,8 +22,8 @@ export function computeStrategicPatch(
 
 /**
  * The body for PATCH …/status that brings a Pod's or Node's status from `before` to `after`, or
- * undefined when there is nothing to say. With `uid`, the server answers 409 instead of writing the
- * status of a namesake.
+ * undefined when there is nothing to say. With `uid`, the server answers a conflict (see
+ * `isConflict`) instead of writing the status of a namesake.
  */
 export function computeStrategicStatusPatch(
   kind: 'Pod' | 'Node',

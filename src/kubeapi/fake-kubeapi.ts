@@ -22,7 +22,6 @@ import { matchesQuery } from './selectors.ts';
 import { applyMergePatch, applyStrategicMerge, type JsonObject } from './strategic-merge.ts';
 
 export type Verb = 'get' | 'list' | 'create' | 'update' | 'patch' | 'delete' | 'watch';
-type Json = Record<string, unknown>;
 
 /** One change, as every watch of the resource sees it. */
 export interface Change {
@@ -150,8 +149,9 @@ export class FakeKubeApi implements KubeApi {
     const before = this.#find(resource, object.metadata);
     const { resourceVersion } = object.metadata;
     if (resourceVersion && resourceVersion !== before.metadata.resourceVersion) throw conflict(resource, before);
-    const status = statusOf(before);
-    const after = withStatus.has(resource.kind) && status !== undefined ? { ...object, status } : object;
+    if (object.metadata.uid !== undefined && object.metadata.uid !== before.metadata.uid)
+      throw conflict(resource, before);
+    const after = withStatus.has(resource.kind) ? withStatusOf(object, before) : object;
     return copy(this.#commit(resource, 'MODIFIED', after, before));
   }
 
@@ -164,13 +164,13 @@ export class FakeKubeApi implements KubeApi {
     this.#enter('patch', resource, keyOfRef(ref) + (patch.subresource ? ` ${patch.subresource}` : ''), signal);
     const before = this.#find(resource, ref);
     const patched = copy(applyPatch(before, patch, resource.kind)) as T;
-    if (patched.metadata.uid !== before.metadata.uid) throw conflict(resource, before);
+    if (patched.metadata.uid !== before.metadata.uid) throw immutableUid(resource, patched);
     if (patched.metadata.resourceVersion !== before.metadata.resourceVersion) throw conflict(resource, before);
-    // The status subresource writes nothing but the status, the main resource everything else.
+    // The status subresource writes status and metadata, the main resource everything but the status.
     const after = patch.subresource
-      ? { ...before, ...pick(patched, 'status') }
+      ? { ...withStatusOf(before, patched), metadata: patched.metadata }
       : withStatus.has(resource.kind)
-        ? { ...patched, ...pick(before, 'status') }
+        ? withStatusOf(patched, before)
         : patched;
     return copy(this.#commit(resource, 'MODIFIED', after, before));
   }
@@ -217,6 +217,8 @@ export class FakeKubeApi implements KubeApi {
     watches.add(watch);
     if (!version || query.sendInitialEvents) watch.initial(this.#matching(resource, query), this.#version);
     else for (const change of history.filter((past) => past.version > version)) watch.change(change);
+    const { timeoutSeconds } = query;
+    using _timeout = timeoutSeconds ? this.#clock.after(timeoutSeconds * 1000, () => watch.end()) : undefined;
     yield* watch.events(signal) as AsyncGenerator<WatchEvent<T>>;
   }
 
@@ -280,10 +282,12 @@ const keyOfRef = (ref: ObjectName): string => (ref.namespace ? `${ref.namespace}
 
 const statusOf = (object: KubeObject): unknown => (object as { status?: unknown }).status;
 
-const pick = (object: KubeObject, key: 'status'): Json => {
-  const value = (object as unknown as Json)[key];
-  return value === undefined ? {} : { [key]: value };
-};
+/** The first object with the status of the second, or without one. */
+function withStatusOf<T extends KubeObject>(object: T, other: T): T {
+  const { status: _, ...rest } = object as T & { status?: unknown };
+  const status = statusOf(other);
+  return (status === undefined ? rest : { ...rest, status }) as unknown as T;
+}
 
 function applyPatch(before: KubeObject, patch: Patch, kind: string): KubeObject {
   try {
@@ -316,6 +320,13 @@ const conflict = (resource: Resource<KubeObject>, { metadata }: KubeObject): Api
     `Operation cannot be fulfilled on ${resource.plural} "${metadata.name}": the object has been modified; please apply your changes to the latest version and try again`,
     { name: metadata.name, kind: resource.plural },
   );
+
+const immutableUid = (resource: Resource<KubeObject>, { metadata }: KubeObject): ApiError => {
+  const problem = `Invalid value: "${metadata.uid}": field is immutable`;
+  const causes = [{ reason: 'FieldValueInvalid', message: problem, field: 'metadata.uid' }];
+  const message = `${resource.kind} "${metadata.name}" is invalid: metadata.uid: ${problem}`;
+  return failure(422, 'Invalid', message, { name: metadata.name, kind: resource.kind, causes });
+};
 
 const expired = (version: number, oldest: number): ApiError =>
   failure(410, 'Expired', `too old resource version: ${version} (${oldest})`);

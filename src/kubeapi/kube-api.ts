@@ -116,9 +116,13 @@ const hasStatus = (error: unknown, status: number): error is ApiError =>
 export const isNotFound = (error: unknown): error is ApiError => hasStatus(error, 404);
 export const isForbidden = (error: unknown): error is ApiError => hasStatus(error, 403);
 export const isUnauthorized = (error: unknown): error is ApiError => hasStatus(error, 401);
-/** A stale resourceVersion or UID; `isAlreadyExists` has the same HTTP status. */
+/**
+ * A stale resourceVersion or UID; `isAlreadyExists` has the same HTTP status. A patch that names
+ * another UID than the object's is answered with 422, since the field is immutable.
+ */
 export const isConflict = (error: unknown): error is ApiError =>
-  hasStatus(error, 409) && error.reason !== 'AlreadyExists';
+  (hasStatus(error, 409) && error.reason !== 'AlreadyExists') ||
+  (hasStatus(error, 422) && (error.details?.causes ?? []).some(({ field }) => field === 'metadata.uid'));
 export const isAlreadyExists = (error: unknown): error is ApiError =>
   hasStatus(error, 409) && error.reason === 'AlreadyExists';
 /** The resourceVersion asked for is gone from the server's history: list again. */
