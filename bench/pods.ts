@@ -40,7 +40,7 @@ export async function benchPods(options: PodsBenchOptions = {}): Promise<PodsFig
   const { singles = 7, many = 30, restS = 30 } = options;
   await using cluster = await Cluster.create('bench', { images: [busyboxImage()] });
   await cluster.host.configureNetwork();
-  await cluster.startKeelson(['--v=2'], { bundle: true });
+  await cluster.startKeelson(['--v=2'], { installed: true });
   await delay(10_000); // What start-up left behind is collected before anything is called idle.
   const idle = await rest(cluster, restS);
 

@@ -20,22 +20,36 @@ import type { PodsHalf } from './pods-half.ts';
 const housekeepingPeriodMs = 120_000;
 const retryMs = 2_000;
 
-/** Resolves when the runtime was listed once, however long that takes: before, everything would look unstarted. */
-export async function firstRelist({ pleg }: PodsHalf, signal: AbortSignal): Promise<void> {
-  while (!signal.aborted) {
-    try {
-      return await pleg.relist(signal);
-    } catch {
-      await clock.sleep(1_000, signal).catch(() => {});
-    }
-  }
+/** Pods may start without the Services' variables after this long: an API server that is away must not keep static pods down. */
+const servicesPatienceMs = 5_000;
+
+/**
+ * What is observed comes before what is desired: the workers begin when the runtime has been listed, or
+ * every running pod would look unstarted. Once all sources have reported, what they did not name is
+ * unwanted, and every pod is looked at again.
+ */
+export async function startPods(
+  half: PodsHalf,
+  servicesSynced: Promise<void>,
+  sourcesSynced: readonly (Promise<void> | undefined)[],
+  signal: AbortSignal,
+): Promise<void> {
+  const { pleg, runtimeEvents, workers } = half;
+  const loops = [pleg.run(signal, () => runtimeEvents.flowing), runtimeEvents.run(signal)];
+  await abortable(pleg.listed, signal);
+  await Promise.race([servicesSynced, clock.sleep(servicesPatienceMs, signal).catch(() => {})]);
+  if (!signal.aborted) workers.start();
+  await abortable(Promise.all(sourcesSynced), signal);
+  if (!signal.aborted) workers.wakeAll();
+  await Promise.all(loops);
 }
 
-/** Once all sources have reported, what they did not name is unwanted: every pod is looked at again. */
-export async function whenSourcesReady(synced: readonly (Promise<void> | undefined)[], half: PodsHalf, signal: AbortSignal): Promise<void> {
-  const aborted = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
-  await Promise.race([Promise.all(synced), aborted]);
-  if (!signal.aborted) half.workers.wakeAll();
+function abortable(wait: Promise<unknown>, signal: AbortSignal): Promise<unknown> {
+  const aborted = new Promise<void>((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+  return Promise.race([wait, aborted]);
 }
 
 /** Makes the pod network as soon as the pod CIDR is known: from the configuration, or from the Node object. */

@@ -23,6 +23,8 @@ export interface NodeHalfInput {
   readonly host: HostParts;
   readonly api: KubeClient | undefined;
   readonly events: EventSink;
+  /** Called when the runtime or its network became usable, or stopped being so: pods wait for it. */
+  readonly runtimeChanged: () => void;
   readonly log: Log;
 }
 
@@ -30,9 +32,13 @@ export interface NodeHalfInput {
 const noPressure = { memory: false, disk: false, pid: false } as const;
 
 /** What speaks for the node as a whole: its object, its status, its heartbeat. */
-export function buildNodeHalf({ config, host, api, events, log }: NodeHalfInput): NodeHalf {
+export function buildNodeHalf({ config, host, api, events, runtimeChanged, log }: NodeHalfInput): NodeHalf {
   const { kubelet, flags } = config;
-  const monitor: RuntimeMonitor = new RuntimeMonitor({ runtime: host.cri.runtime, clock, log, onChange: () => controller.wake() });
+  const onChange = () => {
+    controller.wake();
+    runtimeChanged();
+  };
+  const monitor: RuntimeMonitor = new RuntimeMonitor({ runtime: host.cri.runtime, clock, log, onChange });
   const controller: NodeController = new NodeController({
     api,
     register: kubelet.registerNode,

@@ -65,7 +65,7 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
     workers.wake(uid);
     statuses.wake(uid);
   };
-  const manager = new PodManager(clock.now, wake);
+  const manager = new PodManager(clock.now, (uid, change) => (change === 'desired' ? wake(uid) : statuses.wake(uid)));
   const pleg = new Pleg({ runtime, cache, clock, log, wake, terminationMessage: lastWords });
   const dirs = new PodDirs({ rootDir: flags.rootDir, podLogsDir: kubelet.podLogsDir, clusterDomain: kubelet.clusterDomain });
   const parallelPulls = kubelet.serializeImagePulls ? 1 : (kubelet.maxParallelImagePulls ?? Number.POSITIVE_INFINITY);

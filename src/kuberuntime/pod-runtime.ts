@@ -171,7 +171,9 @@ export class PodRuntime {
     } catch (error) {
       if (isAbort(error)) throw error;
       if (!(error instanceof ContainerError)) throw error;
-      this.#o.log.warn({ podUid: desired.uid, container: container.name, reason: error.code, err: error.message }, 'container does not start');
+      // What backs off has been said when it failed.
+      const level = error.code === waitingReason.imagePullBackOff ? 'debug' : 'warn';
+      this.#o.log[level]({ podUid: desired.uid, container: container.name, reason: error.code, err: error.message }, 'container does not start');
       return { action: 'start', target: container.name, ok: false, reason: error.code, message: error.message };
     }
   }

@@ -35,9 +35,15 @@ export class Pleg {
   #relisting: Promise<void> | undefined;
   #lastRelistAt = Number.NEGATIVE_INFINITY;
   #healthy = false;
+  /** Resolves when the runtime was listed for the first time. */
+  readonly listed: Promise<void>;
+  readonly #markListed: () => void;
 
   constructor(options: PlegOptions) {
     this.#o = options;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.listed = promise;
+    this.#markListed = resolve;
   }
 
   /** Whether the last listing worked; false before the first. */
@@ -82,6 +88,7 @@ export class Pleg {
     for (const uid of this.#o.cache.uids()) if (!found.has(uid)) found.set(uid, noListing);
     await Promise.all([...found].map(([uid, listing]) => this.#commit(uid, listing, asOf, signal)));
     this.#forgetUnlisted(found);
+    this.#markListed();
   }
 
   /**

@@ -31,6 +31,9 @@ export interface MirrorPod {
   readonly pod: Pod;
 }
 
+/** Whether what is wanted has changed, or only what the API server says of the pod: the echo of our own reports, mostly. */
+export type PodChange = 'desired' | 'status';
+
 /**
  * The desired truth: every pod that should be here, by UID, whichever source it came from, with the
  * mirror pods of static pods and the terminate intents beside it. Sources write, everyone reads; a
@@ -41,10 +44,10 @@ export class PodManager {
   /** Mirror pods by 'namespace/name', which they share with their static pod. */
   readonly #mirrors = new Map<string, MirrorPod>();
   readonly #intents = new Map<PodUid, TerminateIntent>();
-  readonly #wake: (uid: PodUid) => void;
+  readonly #wake: (uid: PodUid, change: PodChange) => void;
   readonly #now: () => number;
 
-  constructor(now: () => number, wake: (uid: PodUid) => void) {
+  constructor(now: () => number, wake: (uid: PodUid, change: PodChange) => void) {
     this.#now = now;
     this.#wake = wake;
   }
@@ -109,25 +112,26 @@ export class PodManager {
     this.#intents.set(uid, merged);
     const known = this.#pods.get(uid);
     if (known) this.#pods.set(uid, { ...known, intent: merged });
-    this.#wake(uid);
+    this.#wake(uid, 'desired');
   }
 
   #set(uid: PodUid, pod: Pod, source: PodSource): void {
     const intent = this.#intents.get(uid);
-    const seenAt = this.#pods.get(uid)?.seenAt ?? this.#now();
+    const known = this.#pods.get(uid);
+    const seenAt = known?.seenAt ?? this.#now();
     this.#pods.set(uid, { uid, pod, source, seenAt, ...(intent ? { intent } : {}) });
-    this.#wake(uid);
+    this.#wake(uid, known && differsInStatusOnly(known.pod, pod) ? 'status' : 'desired');
   }
 
   #remove(uid: PodUid): void {
     this.#pods.delete(uid);
     this.#intents.delete(uid);
-    this.#wake(uid);
+    this.#wake(uid, 'desired');
   }
 
   #wakeStatic(key: string): void {
     for (const known of this.#pods.values()) {
-      if (known.source === 'file' && fullName(known.pod) === key) this.#wake(known.uid);
+      if (known.source === 'file' && fullName(known.pod) === key) this.#wake(known.uid, 'status');
     }
   }
 }
@@ -139,4 +143,11 @@ export const isMirrorPod = (pod: Pod): boolean => pod.metadata.annotations?.[con
 function smaller(a: number | undefined, b: number | undefined): number | undefined {
   if (a === undefined || b === undefined) return a ?? b;
   return Math.min(a, b);
+}
+
+/** The server counts up `generation` with every change of the spec; labels and annotations reach downward API volumes. */
+function differsInStatusOnly(before: Pod, after: Pod): boolean {
+  const visible = ({ metadata: m }: Pod) =>
+    JSON.stringify([m.generation, m.deletionTimestamp, m.deletionGracePeriodSeconds, m.labels, m.annotations]);
+  return before.metadata.generation !== undefined && visible(before) === visible(after);
 }

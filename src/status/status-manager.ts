@@ -1,7 +1,7 @@
 import type { PodStatus } from '../api/core-v1.ts';
 import type { PodUid } from '../api/ids.ts';
 import { computeStrategicStatusPatch } from '../kubeapi/compute-patch.ts';
-import { isConflict, isNotFound, type KubeApi } from '../kubeapi/kube-api.ts';
+import { ApiError, isConflict, isNotFound, type KubeApi } from '../kubeapi/kube-api.ts';
 import { pods } from '../kubeapi/resources.ts';
 import { backoffDelay, jittered } from '../lib/backoff.ts';
 import type { Clock } from '../lib/clock.ts';
@@ -165,7 +165,7 @@ export class StatusManager {
     }
     const { namespace = 'default', name } = desired.pod.metadata;
     try {
-      // The UID in the patch is a precondition: the server answers 409 when the name belongs to another pod by now.
+      // The UID in the patch is a precondition: the server refuses it when the name belongs to another pod by now.
       const body = computeStrategicStatusPatch('Pod', entry.reported, status, { uid: target.uid });
       if (body) {
         const patch = { type: 'strategic', body, subresource: 'status' } as const;
@@ -178,7 +178,7 @@ export class StatusManager {
       log.info({ podUid: uid, pod: fullName(desired.pod) }, 'pod removed from the API server');
     } catch (error) {
       // The object is gone, or another one has its name: the watch will say so, there is nothing left to report.
-      if (!isNotFound(error) && !isConflict(error)) throw error;
+      if (!isNotFound(error) && !isConflict(error) && !isForeignUid(error)) throw error;
       entry.reported = status;
       entry.deleted = true;
     }
@@ -197,6 +197,9 @@ export class StatusManager {
     return mirror && { uid: mirror.uid, status: mirror.pod.status };
   }
 }
+
+/** A patch that names another object's UID tries to change an immutable field: the server answers 422, not 409. */
+const isForeignUid = (error: unknown): boolean => error instanceof ApiError && error.status === 422 && /metadata\.uid/.test(error.message);
 
 /** Whether a pending status says more than that things take their course. */
 function hasNews(status: PodStatus): boolean {

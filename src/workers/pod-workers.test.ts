@@ -70,6 +70,7 @@ function setUp({ sourcesReady = true } = {}) {
     syncFrequencyMs: 60_000,
     changed: () => {},
   });
+  workers.start();
   return { clock, script, manager, workers, state };
 }
 

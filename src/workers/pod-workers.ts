@@ -90,6 +90,7 @@ export class PodWorkers {
   /** Stops every worker; pods go on running. */
   #stopped = new AbortController();
   readonly #idle = new Set<() => void>();
+  #started = false;
 
   constructor(options: PodWorkersOptions) {
     this.#o = options;
@@ -103,9 +104,15 @@ export class PodWorkers {
     return this.#workers.keys();
   }
 
+  /** Begins to look at pods: everything that runs here has been seen by now. Wakes before are not lost, they are repeated. */
+  start(): void {
+    this.#started = true;
+    this.wakeAll();
+  }
+
   /** Looks at the pod soon. Calls are cheap and may come in any number. */
   wake(uid: PodUid): void {
-    if (this.#stopped.signal.aborted) return;
+    if (!this.#started || this.#stopped.signal.aborted) return;
     const desired = this.#o.manager.get(uid);
     const known = this.#workers.get(uid);
     if (!desired && !this.#o.sourcesReady()) return;

@@ -11,7 +11,7 @@ import { type PodRuntime, podReference } from '../kuberuntime/pod-runtime.ts';
 import type { SyncResult } from '../kuberuntime/sync-result.ts';
 import { unsupportedFields } from '../kuberuntime/unsupported-fields.ts';
 import type { Clock } from '../lib/clock.ts';
-import { isAbort, messageOf } from '../lib/errors.ts';
+import { AgentError, isAbort, messageOf } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { admit } from '../pod/admit.ts';
 import type { Pleg } from '../pod/pleg.ts';
@@ -118,9 +118,9 @@ export class SyncPod implements PodSteps {
     const { pod, uid } = desired;
     const trouble = pod.spec.hostNetwork ? undefined : this.#o.networkProblem();
     if (trouble) {
-      const message = `network is not ready: container runtime network not ready: ${trouble}`;
+      const message = `network is not ready: ${trouble}`;
       this.#o.events.event(podReference(pod), 'Warning', eventReason.networkNotReady, message);
-      throw new Error(message);
+      throw new AgentError('NetworkNotReady', message, { retryable: true });
     }
     await cgroups.setActivePods(this.activePods(), signal);
     const cgroupParent = await cgroups.ensurePod(pod, signal);

@@ -1,5 +1,6 @@
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { ContainerStatus, Pod, PodStatus } from '../../src/api/core-v1.ts';
 import type { OciImage } from '../../src/lib/oci-image.ts';
 import { NODES, PODS } from '../apiserver/kinds.ts';
@@ -21,6 +22,13 @@ export interface ClusterOptions extends TestHostOptions {
   readonly kubelet?: string;
   readonly api?: Parameters<typeof StandInApiServer.start>[0];
 }
+
+export interface LaunchOptions {
+  /** Through bin/keelson and the bundle, with the flags of an installation, instead of from the sources. */
+  readonly installed?: boolean;
+}
+
+const LAUNCHER = fileURLToPath(new URL('../../bin/keelson', import.meta.url));
 
 /** One test host with containerd, a stand-in API server in the test's process, and keelson in between. */
 export class Cluster implements AsyncDisposable {
@@ -79,20 +87,21 @@ export class Cluster implements AsyncDisposable {
   }
 
   /** Resolves when the node is Ready. */
-  async startKeelson(args: readonly string[] = []): Promise<void> {
-    this.launchKeelson(args);
+  async startKeelson(args: readonly string[] = [], launch: LaunchOptions = {}): Promise<void> {
+    this.launchKeelson(args, launch);
     await this.whenNodeReady();
   }
 
-  launchKeelson(args: readonly string[] = []): void {
-    this.#keelson = this.host.startKeelson([
+  launchKeelson(args: readonly string[] = [], { installed = false }: LaunchOptions = {}): void {
+    const all = [
       '--config=/etc/keelson/config.yaml',
       '--kubeconfig=/etc/kubernetes/kubelet.conf',
       `--hostname-override=${NODE}`,
       '--pod-manifest-path=/etc/kubernetes/manifests',
       '--v=4',
       ...args,
-    ]);
+    ];
+    this.#keelson = installed ? this.host.spawn('keelson', [LAUNCHER, 'run', ...all]) : this.host.startKeelson(all);
   }
 
   async whenNodeReady(timeoutMs = 60_000): Promise<void> {

@@ -1,0 +1,133 @@
+import type { Pod, Service } from '../api/core-v1.ts';
+import type { PodUid } from '../api/ids.ts';
+import type { Config } from '../config/config.ts';
+import { hostExec } from '../host/exec.ts';
+import { createKubeClient, type KubeClient } from '../kubeapi/client.ts';
+import { systemClock as clock } from '../lib/clock.ts';
+import type { Log } from '../lib/log.ts';
+import type { ManifestDir } from '../pod/manifest-dir.ts';
+import { computeLocalSlices, type LocalPod } from '../proxy/local-slices.ts';
+import { Proxier } from '../proxy/proxier.ts';
+import { ServiceFeed } from '../proxy/service-feed.ts';
+import type { HostParts } from './host-parts.ts';
+import type { PodsHalf } from './pods-half.ts';
+
+export interface ServicesHalfInput {
+  readonly config: Config;
+  readonly host: HostParts;
+  readonly api: KubeClient | undefined;
+  readonly files: ManifestDir | undefined;
+  readonly pods: () => PodsHalf;
+  readonly log: Log;
+}
+
+/** kube-proxy's half. */
+export interface ServicesHalf {
+  /** What is known now: the environment of pods is made from it. */
+  services(): Iterable<Service>;
+  /** Resolves when the Services are known for the first time. */
+  readonly synced: Promise<void>;
+  /** A local pod's readiness or address may have changed: standalone, that is where endpoints come from. */
+  podChanged(uid: PodUid): void;
+  run(signal: AbortSignal): Promise<void>;
+}
+
+/**
+ * With an API server the proxy follows Services and EndpointSlices there, under its own identity where
+ * the configuration gives one. Without, the manifest directory holds the Services, and the local pods
+ * that their selectors match are the endpoints.
+ */
+export async function buildServicesHalf(input: ServicesHalfInput): Promise<ServicesHalf> {
+  const { config, host, api, log } = input;
+  const { proxy } = config;
+  const proxier = new Proxier({
+    exec: hostExec,
+    clock,
+    log,
+    nodeName: host.nodeName,
+    masqueradeAll: proxy.nftables.masqueradeAll,
+    clusterCidrs: proxy.clusterCIDR ? proxy.clusterCIDR.split(',') : [],
+    masqueradeBit: proxy.nftables.masqueradeBit ?? 14,
+    minSyncPeriodMs: 0,
+    syncPeriodMs: proxy.nftables.syncPeriod,
+  });
+  return api ? fromApi(config, api, proxier, log) : fromManifests(input, proxier);
+}
+
+async function fromApi(config: Config, nodeApi: KubeClient, proxier: Proxier, log: Log): Promise<ServicesHalf> {
+  const { kubeconfig, qps, burst } = config.proxy.clientConnection;
+  const own = kubeconfig ? await createKubeClient({ kubeconfig, qps, burst, userAgent: 'keelson-proxy', clock, log }) : undefined;
+  const feed = new ServiceFeed({ api: own ?? nodeApi, proxier, clock, log });
+  return {
+    services: () => feed.services.values(),
+    synced: feed.servicesSynced,
+    podChanged: () => {},
+    run: async (signal) => {
+      await Promise.all([feed.run(signal), proxier.run(signal)]);
+      await own?.close();
+    },
+  };
+}
+
+function fromManifests({ host, files, pods, log }: ServicesHalfInput, proxier: Proxier): ServicesHalf {
+  const services = () => files?.snapshot().services ?? [];
+  const known = { services: new Map<string, Service>(), slices: new Set<string>() };
+  const said = new Set<string>();
+  let scheduled = false;
+
+  const update = () => {
+    scheduled = false;
+    const current = new Map(services().map((s) => [`${s.metadata.namespace ?? 'default'}/${s.metadata.name}`, s]));
+    for (const key of known.services.keys()) if (!current.has(key)) proxier.onServiceChange(key, undefined);
+    for (const [key, service] of current) if (known.services.get(key) !== service) proxier.onServiceChange(key, service);
+    known.services = current;
+    const { slices, problems } = computeLocalSlices(current.values(), localPods(pods()), host.nodeName);
+    for (const key of known.slices) if (!slices.has(key)) proxier.onSliceChange(key, undefined);
+    for (const [key, slice] of slices) proxier.onSliceChange(key, slice);
+    known.slices = new Set(slices.keys());
+    for (const { service, problem } of problems) {
+      if (!said.has(`${service} ${problem}`)) log.warn({ service, problem }, 'this Service gets no endpoints');
+      said.add(`${service} ${problem}`);
+    }
+  };
+  // Many pods change together: they are counted once.
+  const schedule = () => {
+    if (!scheduled) setImmediate(update);
+    scheduled = true;
+  };
+  return {
+    services,
+    synced: files?.synced ?? Promise.resolve(),
+    podChanged: schedule,
+    run: async (signal) => {
+      using _files = files?.onChange(schedule);
+      void files?.synced.then(() => {
+        update();
+        proxier.sourcesSynced();
+      });
+      await proxier.run(signal);
+    },
+  };
+}
+
+function localPods({ manager, statuses, workers }: PodsHalf): LocalPod[] {
+  return [...manager.all()].map(({ uid, pod }) => {
+    const status = statuses.get(uid);
+    return {
+      namespace: pod.metadata.namespace ?? 'default',
+      name: pod.metadata.name,
+      labels: pod.metadata.labels ?? {},
+      podIps: status?.podIPs?.map((p) => p.ip) ?? [],
+      ready: status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') === true,
+      terminating: workers.view(uid)?.state.phase !== 'syncing',
+      ports: containerPorts(pod),
+    };
+  });
+}
+
+const containerPorts = (pod: Pod): LocalPod['ports'] =>
+  pod.spec.containers.flatMap((c) => c.ports ?? []).map(({ name, containerPort, protocol }) => ({
+    port: containerPort,
+    ...(name ? { name } : {}),
+    ...(protocol ? { protocol } : {}),
+  }));
