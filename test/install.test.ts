@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { createHash, X509Certificate } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { TestHost } from './host/test-host.ts';
+import { Pki } from './pki/pki.ts';
 
 const PROJECT = fileURLToPath(new URL('..', import.meta.url));
 const INSTALL = join(PROJECT, 'install.sh');
@@ -56,6 +60,15 @@ describe('install.sh', () => {
     assert.equal(status, 1);
     assert.match(output, /run it as root/);
   });
+});
+
+const keyHash = (ca: string) =>
+  createHash('sha256')
+    .update(new X509Certificate(ca).publicKey.export({ type: 'spki', format: 'der' }))
+    .digest('hex');
+
+const clusterInfo = (ca: string) => ({
+  data: { kubeconfig: `clusters: [{cluster: {certificate-authority-data: ${Buffer.from(ca).toString('base64')}}}]` },
 });
 
 /** A machine on which nothing is installed yet and no systemd runs. */
@@ -119,5 +132,29 @@ describe('a machine without systemd', () => {
     assert.equal(await host.exec('cat', ['/etc/containerd/config.toml']), theirs);
     await install(host, '--uninstall');
     assert.equal(await host.exec('cat', ['/etc/containerd/config.toml']), theirs);
+  });
+
+  it('joins a cluster by token and hash, with the credentials in a file for root alone', async () => {
+    await using host = await freshMachine('install-join');
+    const pki = Pki.create('cluster');
+    const seen: string[] = [];
+    const api = createServer(pki.serving(['127.0.0.1']), (request, response) => {
+      seen.push(request.headers.authorization ?? 'anonymous');
+      response.end(JSON.stringify(request.url === '/version' ? {} : clusterInfo(pki.ca)));
+    });
+    const socket = await host.listen(0);
+    api.listen(socket);
+    const { port } = socket.address() as AddressInfo;
+    const join = [`--server=https://127.0.0.1:${port}`, '--token=abc.def', `--ca-cert-hash=sha256:${keyHash(pki.ca)}`];
+    const output = await install(host, ...join.flatMap((option) => option.split('=', 2)));
+    assert.match(output, /wrote \/etc\/keelson\/kubeconfig/);
+    assert.deepEqual(seen.slice(0, 2), ['anonymous', 'Bearer abc.def']);
+    assert.equal((await host.exec('stat', ['-c', '%a', '/etc/keelson/kubeconfig'])).trim(), '600');
+    assert.match(await host.exec('cat', ['/etc/default/keelson']), /--kubeconfig=\/etc\/keelson\/kubeconfig/);
+
+    // An update without options stays in the cluster.
+    await install(host);
+    assert.match(await host.exec('cat', ['/etc/default/keelson']), /--kubeconfig=\/etc\/keelson\/kubeconfig/);
+    api.close();
   });
 });
