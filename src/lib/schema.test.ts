@@ -34,9 +34,9 @@ test('every fault is named at once, and the rest is read', () => {
       'on: "yes" is not true or false',
       'size: 6 is not a whole number from 1 to 5',
       'mode: "fsat" is not one of "", fast, slow (did you mean fast?)',
-      'names[1]: 1 is not a string',
+      'names[1]: 1 is not a string (write it in quotes)',
       'inner.pth: no such key (did you mean path?)',
-      'labels["a/b"]: 1 is not a string',
+      'labels["a/b"]: 1 is not a string (write it in quotes)',
       'x: no such key',
     ],
   });

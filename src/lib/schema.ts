@@ -55,8 +55,27 @@ export function scalar<T>(expects: string, accept: (value: unknown) => T | undef
 
 export const boolean = scalar('true or false', (v) => (typeof v === 'boolean' ? v : undefined));
 export const number = scalar('a number', (v) => (typeof v === 'number' && Number.isFinite(v) ? v : undefined));
-export const string = scalar('a string', (v) => (typeof v === 'string' ? v : undefined));
+export const string: Schema<string> = {
+  expects: 'a string',
+  read: (value, path, complain) => {
+    if (typeof value === 'string') return value;
+    // `yes`, `n` and `8080` are no strings in YAML, though they look like some.
+    const hint = typeof value === 'boolean' || typeof value === 'number' ? { hint: 'write it in quotes' } : {};
+    complain({ about: 'value', path, message: `${quote(value)} is not a string`, ...hint });
+    return undefined;
+  },
+};
 export const anything: Schema<unknown> = { expects: 'anything', read: (value) => value };
+
+/** A string that may be secret: a complaint does not show the value. */
+export const hiddenString: Schema<string> = {
+  expects: 'a string',
+  read: (value, path, complain) => {
+    if (typeof value === 'string') return value;
+    complain({ about: 'value', path, message: 'is not a string', hint: 'write it in quotes' });
+    return undefined;
+  },
+};
 
 /** A string that `valid` likes. */
 export const text = (expects: string, valid: (value: string) => boolean): Schema<string> =>
