@@ -65,14 +65,14 @@ export async function readKubeconfig(path: string): Promise<ClusterAccess> {
 /** The pure half of `readKubeconfig`; relative paths count from the kubeconfig's folder. */
 export function parseKubeconfig(file: string, text: string): ClusterAccess {
   const root = parseYaml(file, text);
-  const context = text_(root, 'current-context');
+  const context = stringAt(root, 'current-context');
   if (!context) {
     throw root.wrong('current-context', 'is missing', 'name one of the contexts: `kubectl config use-context NAME`');
   }
   const chosen = named(root, 'contexts', 'context', context, 'current-context');
   const clusterName = required(chosen, 'cluster');
   const cluster = named(root, 'clusters', 'cluster', clusterName, `${chosen.path}.cluster`);
-  const userName = text_(chosen, 'user');
+  const userName = stringAt(chosen, 'user');
   const user = userName ? named(root, 'users', 'user', userName, `${chosen.path}.user`) : undefined;
   const server = serverOf(cluster);
   const access: ClusterAccess = {
@@ -80,7 +80,7 @@ export function parseKubeconfig(file: string, text: string): ClusterAccess {
     context,
     server,
     insecureSkipTlsVerify: flag(cluster, 'insecure-skip-tls-verify'),
-    ...optional('tlsServerName', text_(cluster, 'tls-server-name')),
+    ...optional('tlsServerName', stringAt(cluster, 'tls-server-name')),
     ...optional('certificateAuthority', material(cluster, 'certificate-authority')),
     ...(user ? identityOf(user) : {}),
   };
@@ -139,7 +139,7 @@ function parseYaml(file: string, text: string): Section {
   return root;
 }
 
-function text_(from: Section, field: string): string | undefined {
+function stringAt(from: Section, field: string): string | undefined {
   const value = from.fields[field];
   if (value === undefined || value === null || value === '') return undefined;
   if (typeof value !== 'string') throw from.wrong(field, `is a ${typeof value}, expected a string`, 'quote the value');
@@ -147,7 +147,7 @@ function text_(from: Section, field: string): string | undefined {
 }
 
 function required(from: Section, field: string): string {
-  const value = text_(from, field);
+  const value = stringAt(from, field);
   if (value === undefined) throw from.wrong(field, 'is missing', remakeHint);
   return value;
 }
@@ -211,7 +211,7 @@ function redactedUrl(value: string): string {
 
 function material(from: Section, field: string): Material | undefined {
   const name = `${from.path}.${field}`;
-  const inline = text_(from, `${field}-data`);
+  const inline = stringAt(from, `${field}-data`);
   if (inline !== undefined) {
     // Buffer skips over what is not base64; a round trip shows that nothing was skipped.
     const data = Buffer.from(inline, 'base64');
@@ -220,7 +220,7 @@ function material(from: Section, field: string): Material | undefined {
     }
     return { field: `${name}-data`, data };
   }
-  const path = text_(from, field);
+  const path = stringAt(from, field);
   return path === undefined ? undefined : { field: name, file: resolve(dirname(from.file), path) };
 }
 
@@ -230,10 +230,10 @@ function identityOf(user: Section): Pick<ClusterAccess, 'client' | 'token' | 'to
   const key = material(user, 'client-key');
   if (certificate && !key) throw user.wrong('client-key', 'is missing beside client-certificate', remakeHint);
   if (key && !certificate) throw user.wrong('client-certificate', 'is missing beside client-key', remakeHint);
-  const tokenPath = text_(user, 'tokenFile');
+  const tokenPath = stringAt(user, 'tokenFile');
   return {
     ...(certificate && key ? { client: { certificate, key } } : {}),
-    ...optional('token', text_(user, 'token')),
+    ...optional('token', stringAt(user, 'token')),
     ...(tokenPath
       ? { tokenFile: { field: `${user.path}.tokenFile`, file: resolve(dirname(user.file), tokenPath) } }
       : {}),
