@@ -225,7 +225,7 @@ version = 2
 C
 }
 
-containerd_answers() { timeout 10 ctr --address $socket version >/dev/null 2>&1; }
+containerd_answers() { [[ -S $socket ]] && timeout 10 ctr --address $socket version >/dev/null 2>&1; }
 
 wait_for_containerd() {
     local since=$SECONDS
