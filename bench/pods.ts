@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { cpus, totalmem } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { PodStatus } from '../src/api/core-v1.ts';
 import { PODS } from '../test/apiserver/kinds.ts';
 import { Cluster, isReady, NODE } from '../test/host/cluster.ts';
 import { startPod } from '../test/host/start-pod.ts';
 import { BUSYBOX_IMAGE, busyboxImage } from '../test/images/images.ts';
-import type { PodStatus } from '../src/api/core-v1.ts';
 
 /** What `bench pods` measures. Seconds, MiB, and per cent of one core; the floor is the same work by bare CRI calls. */
 export interface PodsFigures {
@@ -54,7 +54,10 @@ export async function benchPods(options: PodsBenchOptions = {}): Promise<PodsFig
     floorOne.push(floor);
     one.push(own);
   }
-  await deleteAndWait(cluster, Array.from({ length: singles + 1 }, (_, i) => `one-${i}`));
+  await deleteAndWait(
+    cluster,
+    Array.from({ length: singles + 1 }, (_, i) => `one-${i}`),
+  );
   await removeFloor(cluster);
 
   const floorNames = Array.from({ length: many }, (_, i) => `floor-many-${i}`);
@@ -96,7 +99,9 @@ async function becomesReady(cluster: Cluster, name: string): Promise<void> {
 }
 
 async function deleteAndWait(cluster: Cluster, names: readonly string[]): Promise<void> {
-  const gone = Promise.all(names.map((name) => cluster.api.until(PODS, 'default', name, (pod) => pod === undefined, signal)));
+  const gone = Promise.all(
+    names.map((name) => cluster.api.until(PODS, 'default', name, (pod) => pod === undefined, signal)),
+  );
   for (const name of names) cluster.api.registry.delete(PODS, 'default', name, { gracePeriodSeconds: 1 });
   await gone;
 }
@@ -138,7 +143,8 @@ async function seconds(work: () => Promise<unknown>): Promise<number> {
   return (performance.now() - begin) / 1000;
 }
 
-const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
+const median = (values: readonly number[]): number =>
+  values.toSorted((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
 
 /** Budgets of the pods bench: a figure, its bound, and how it reads. */
 export function podsTable(f: PodsFigures): string {
@@ -155,5 +161,7 @@ export function podsTable(f: PodsFigures): string {
     ['CPU with 30 pods at rest', `${f.cpuThirtyPercent.toFixed(2)} %`, '≤ 1.5 %'],
   ];
   const machine = `${cpus().length} × ${cpus()[0]?.model ?? 'CPU'}, ${(totalmem() / 2 ** 30).toFixed(0)} GiB, node ${process.version}, ${NODE}`;
-  return [machine, ...rows.map(([what, value, bound]) => `${what.padEnd(30)}${value.padStart(10)}  ${bound}`)].join('\n');
+  return [machine, ...rows.map(([what, value, bound]) => `${what.padEnd(30)}${value.padStart(10)}  ${bound}`)].join(
+    '\n',
+  );
 }

@@ -1,5 +1,5 @@
 import type { Config } from '../config/config.ts';
-import { createCriClient, type CriClient } from '../cri/cri-client.ts';
+import { type CriClient, createCriClient } from '../cri/cri-client.ts';
 import type { Cgroups } from '../host/cgroups.ts';
 import { hostExec } from '../host/exec.ts';
 import { type MachineFacts, readMachineFacts } from '../host/machine.ts';
@@ -7,8 +7,7 @@ import { chooseNodeIps, readDefaultRoutes, readHostAddresses } from '../host/nod
 import { openCgroups } from '../host/open-cgroups.ts';
 import { systemClock } from '../lib/clock.ts';
 import type { Log } from '../lib/log.ts';
-import type { ResourceOptions } from '../resources/compute-cgroup-values.ts';
-import type { NodeAllocatable } from '../resources/compute-cgroup-values.ts';
+import type { NodeAllocatable, ResourceOptions } from '../resources/compute-cgroup-values.ts';
 import { computePodsAllocatable, type Reservations } from '../resources/node-resources.ts';
 import { QosCgroups } from '../resources/qos-cgroups.ts';
 

@@ -53,7 +53,12 @@ function abortable(wait: Promise<unknown>, signal: AbortSignal): Promise<unknown
 }
 
 /** Makes the pod network as soon as the pod CIDR is known: from the configuration, or from the Node object. */
-export async function keepPodNetwork(config: Config, controller: NodeController, log: Log, signal: AbortSignal): Promise<void> {
+export async function keepPodNetwork(
+  config: Config,
+  controller: NodeController,
+  log: Log,
+  signal: AbortSignal,
+): Promise<void> {
   const { kubelet, proxy, keelson } = config;
   if (keelson.network.manage === 'Never') return;
   const network = new PodNetwork({
@@ -64,27 +69,53 @@ export async function keepPodNetwork(config: Config, controller: NodeController,
   });
   const wanted = () => controller.current()?.spec?.podCIDRs ?? (kubelet.podCIDR ? kubelet.podCIDR.split(',') : []);
   let done = '';
-  await repeat(signal, (wake) => controller.onChange(wake), async () => {
-    const cidrs = wanted();
-    if (cidrs.join() === done) return true;
-    await network.ensure(cidrs, signal);
-    done = cidrs.join();
-    return true;
-  }, log, 'cannot make the pod network');
+  await repeat(
+    signal,
+    (wake) => controller.onChange(wake),
+    async () => {
+      const cidrs = wanted();
+      if (cidrs.join() === done) return true;
+      await network.ensure(cidrs, signal);
+      done = cidrs.join();
+      return true;
+    },
+    log,
+    'cannot make the pod network',
+  );
 }
 
 /** Keeps mirror pods in step; woken by every change of a static pod or mirror. */
-export async function keepMirrors(half: PodsHalf, sources: PodSources, onChange: (wake: () => void) => Disposable, log: Log, signal: AbortSignal): Promise<void> {
+export async function keepMirrors(
+  half: PodsHalf,
+  sources: PodSources,
+  onChange: (wake: () => void) => Disposable,
+  log: Log,
+  signal: AbortSignal,
+): Promise<void> {
   const { mirrors } = half;
   if (!mirrors) return;
-  await repeat(signal, onChange, () => (sources.ready() ? mirrors.syncOnce(signal) : Promise.resolve(false)), log, 'cannot keep mirror pods');
+  await repeat(
+    signal,
+    onChange,
+    () => (sources.ready() ? mirrors.syncOnce(signal) : Promise.resolve(false)),
+    log,
+    'cannot keep mirror pods',
+  );
 }
 
-export async function keepHouse(host: HostParts, half: PodsHalf, volumes: VolumeManager, sources: PodSources, log: Log, signal: AbortSignal): Promise<void> {
+export async function keepHouse(
+  host: HostParts,
+  half: PodsHalf,
+  volumes: VolumeManager,
+  sources: PodSources,
+  log: Log,
+  signal: AbortSignal,
+): Promise<void> {
   const { workers, manager, cache, pleg } = half;
   const options = {
     ready: () => sources.ready() && pleg.healthy,
-    isKnown: (uid: Parameters<typeof manager.get>[0]) => manager.get(uid) !== undefined || workers.view(uid) !== undefined || cache.get(uid) !== undefined,
+    isKnown: (uid: Parameters<typeof manager.get>[0]) =>
+      manager.get(uid) !== undefined || workers.view(uid) !== undefined || cache.get(uid) !== undefined,
     podsOnDisk: () => volumes.podsOnDisk(),
     podsWithCgroup: async () => (await host.qosCgroups.listPods()).keys(),
     tearDownVolumes: (uid: Parameters<typeof manager.get>[0], s: AbortSignal) => volumes.tearDown(uid, s),

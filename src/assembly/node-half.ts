@@ -1,8 +1,8 @@
 import type { Config } from '../config/config.ts';
 import { keelsonVersion } from '../config/version.ts';
 import { readFilesystem } from '../host/machine.ts';
-import type { EventSink } from '../kubeapi/event-sink.ts';
 import type { KubeClient } from '../kubeapi/client.ts';
+import type { EventSink } from '../kubeapi/event-sink.ts';
 import { systemClock as clock } from '../lib/clock.ts';
 import type { Log } from '../lib/log.ts';
 import { kubeletVersion } from '../node/generate-node-status.ts';

@@ -67,7 +67,11 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
   };
   const manager = new PodManager(clock.now, (uid, change) => (change === 'desired' ? wake(uid) : statuses.wake(uid)));
   const pleg = new Pleg({ runtime, cache, clock, log, wake, terminationMessage: lastWords });
-  const dirs = new PodDirs({ rootDir: flags.rootDir, podLogsDir: kubelet.podLogsDir, clusterDomain: kubelet.clusterDomain });
+  const dirs = new PodDirs({
+    rootDir: flags.rootDir,
+    podLogsDir: kubelet.podLogsDir,
+    clusterDomain: kubelet.clusterDomain,
+  });
   const parallelPulls = kubelet.serializeImagePulls ? 1 : (kubelet.maxParallelImagePulls ?? Number.POSITIVE_INFINITY);
   const puller = new ImagePuller({ images, clock, maxParallelPulls: parallelPulls });
   const podRuntime = new PodRuntime({
@@ -152,7 +156,10 @@ async function pullSecrets(pod: Pod, objects: ObjectSource): Promise<readonly Se
   const names = (pod.spec.imagePullSecrets ?? []).flatMap(({ name }) => (name ? [name] : []));
   if (names.length === 0) return [];
   const owner = `${uid}/pull`;
-  objects.acquire(owner, names.map((name) => ({ kind: 'Secret', namespace, name })));
+  objects.acquire(
+    owner,
+    names.map((name) => ({ kind: 'Secret', namespace, name })),
+  );
   try {
     const signal = AbortSignal.timeout(secretsTimeoutMs);
     const found = await Promise.allSettled(names.map((name) => objects.get('Secret', { namespace, name }, signal)));

@@ -56,7 +56,9 @@ export async function buildServicesHalf(input: ServicesHalfInput): Promise<Servi
 
 async function fromApi(config: Config, nodeApi: KubeClient, proxier: Proxier, log: Log): Promise<ServicesHalf> {
   const { kubeconfig, qps, burst } = config.proxy.clientConnection;
-  const own = kubeconfig ? await createKubeClient({ kubeconfig, qps, burst, userAgent: 'keelson-proxy', clock, log }) : undefined;
+  const own = kubeconfig
+    ? await createKubeClient({ kubeconfig, qps, burst, userAgent: 'keelson-proxy', clock, log })
+    : undefined;
   const feed = new ServiceFeed({ api: own ?? nodeApi, proxier, clock, log });
   return {
     services: () => feed.services.values(),
@@ -79,7 +81,8 @@ function fromManifests({ host, files, pods, log }: ServicesHalfInput, proxier: P
     scheduled = false;
     const current = new Map(services().map((s) => [`${s.metadata.namespace ?? 'default'}/${s.metadata.name}`, s]));
     for (const key of known.services.keys()) if (!current.has(key)) proxier.onServiceChange(key, undefined);
-    for (const [key, service] of current) if (known.services.get(key) !== service) proxier.onServiceChange(key, service);
+    for (const [key, service] of current)
+      if (known.services.get(key) !== service) proxier.onServiceChange(key, service);
     known.services = current;
     const { slices, problems } = computeLocalSlices(current.values(), localPods(pods()), host.nodeName);
     for (const key of known.slices) if (!slices.has(key)) proxier.onSliceChange(key, undefined);
@@ -126,8 +129,10 @@ function localPods({ manager, statuses, workers }: PodsHalf): LocalPod[] {
 }
 
 const containerPorts = (pod: Pod): LocalPod['ports'] =>
-  pod.spec.containers.flatMap((c) => c.ports ?? []).map(({ name, containerPort, protocol }) => ({
-    port: containerPort,
-    ...(name ? { name } : {}),
-    ...(protocol ? { protocol } : {}),
-  }));
+  pod.spec.containers
+    .flatMap((c) => c.ports ?? [])
+    .map(({ name, containerPort, protocol }) => ({
+      port: containerPort,
+      ...(name ? { name } : {}),
+      ...(protocol ? { protocol } : {}),
+    }));

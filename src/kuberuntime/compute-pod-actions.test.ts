@@ -13,7 +13,13 @@ const minutes = 60_000;
 
 const basePod = (): Pod => ({
   metadata: { name: 'p', namespace: 'ns', uid: 'u' },
-  spec: { restartPolicy: 'Always', containers: [{ name: 'a', image: 'i' }, { name: 'b', image: 'i' }] },
+  spec: {
+    restartPolicy: 'Always',
+    containers: [
+      { name: 'a', image: 'i' },
+      { name: 'b', image: 'i' },
+    ],
+  },
 });
 
 const sandbox = (over: Partial<ObservedSandbox> = {}): ObservedSandbox => ({
@@ -75,7 +81,9 @@ function digest(actions: PodActions): Record<string, unknown> {
     removeSandboxes: actions.removeSandboxes,
     completed: actions.completed || undefined,
   };
-  return Object.fromEntries(Object.entries(all).filter(([, v]) => v !== undefined && !(Array.isArray(v) && v.length === 0)));
+  return Object.fromEntries(
+    Object.entries(all).filter(([, v]) => v !== undefined && !(Array.isArray(v) && v.length === 0)),
+  );
 }
 
 const withPolicy = (restartPolicy: 'Always' | 'OnFailure' | 'Never') => (pod: Pod) => ({
@@ -84,7 +92,13 @@ const withPolicy = (restartPolicy: 'Always' | 'OnFailure' | 'Never') => (pod: Po
 });
 const withInit = (pod: Pod): Pod => ({
   ...pod,
-  spec: { ...pod.spec, initContainers: [{ name: 'i1', image: 'i' }, { name: 'i2', image: 'i' }] },
+  spec: {
+    ...pod.spec,
+    initContainers: [
+      { name: 'i1', image: 'i' },
+      { name: 'i2', image: 'i' },
+    ],
+  },
 });
 
 const cases: Record<string, Case> = {
@@ -214,7 +228,10 @@ const cases: Record<string, Case> = {
   },
   'a new sandbox runs init containers again': {
     pod: withInit,
-    observed: observe([sandbox({ state: 'notready' })], [exited('a', 1), exited('b', 1), exited('i2', 0), exited('i1', 0)]),
+    observed: observe(
+      [sandbox({ state: 'notready' })],
+      [exited('a', 1), exited('b', 1), exited('i2', 0), exited('i1', 0)],
+    ),
     expect: { createSandbox: 1, start: ['init i1 1'] },
   },
 };

@@ -71,8 +71,7 @@ export function computePodActions(input: ActionInput): PodActions {
   const strays = strayContainers(pod, observed, sandbox);
   return {
     sandbox,
-    createSandbox:
-      needsSandbox && decisions.start.length > 0 ? { attempt: nextSandboxAttempt(observed) } : undefined,
+    createSandbox: needsSandbox && decisions.start.length > 0 ? { attempt: nextSandboxAttempt(observed) } : undefined,
     stopSandboxes: stale.filter((s) => s.state === 'ready').map((s) => s.id),
     kill: [...strays, ...decisions.kill],
     start: decisions.start,

@@ -46,7 +46,10 @@ for (const { folder, version } of folders) {
       const recorded = golden.containers[container.name]?.config;
       if (!recorded || refused.has(golden.name)) continue;
       test(`${folder}/${golden.name}: container ${container.name} is configured as kubelet does`, () => {
-        assert.deepEqual(normalized(asRecorded(containerOf(golden, container, version)), container), normalized(recorded, container));
+        assert.deepEqual(
+          normalized(asRecorded(containerOf(golden, container, version)), container),
+          normalized(recorded, container),
+        );
       });
     }
   }
@@ -60,7 +63,12 @@ function sandboxOf(golden: GoldenPod, version: 1 | 2) {
     attempt: 0,
     source: 'api',
     seenAt: '<time>',
-    dns: generateDnsConfig(pod, { clusterDNS: ['10.96.0.10'], clusterDomain: 'cluster.local', host: undefined, nodeIPs: ['192.0.2.2'] }).config,
+    dns: generateDnsConfig(pod, {
+      clusterDNS: ['10.96.0.10'],
+      clusterDomain: 'cluster.local',
+      host: undefined,
+      nodeIPs: ['192.0.2.2'],
+    }).config,
     podLogsDir: '/var/log/pods',
     cgroupParent: version === 1 ? `/${name.join('/')}` : slicePath(name).replace('pod<uid>', 'pod<uid_>'),
     resources: sandboxResources(pod, options(version)),
@@ -70,8 +78,11 @@ function sandboxOf(golden: GoldenPod, version: 1 | 2) {
 
 function containerOf(golden: GoldenPod, container: Container, version: 1 | 2) {
   const pod = deepFreeze(golden.pod);
-  const attempt = ((golden.containers[container.name]?.config['metadata'] as { attempt?: number }).attempt ?? 0) as number;
-  const volumes = new Map((pod.spec.volumes ?? []).map((v) => [v.name, { hostPath: v.hostPath?.path ?? volumePath(v) }]));
+  const metadata = golden.containers[container.name]?.config['metadata'] as { attempt?: number } | undefined;
+  const attempt = metadata?.attempt ?? 0;
+  const volumes = new Map(
+    (pod.spec.volumes ?? []).map((v) => [v.name, { hostPath: v.hostPath?.path ?? volumePath(v) }]),
+  );
   return containerConfig({
     pod,
     container,
@@ -88,7 +99,13 @@ function containerOf(golden: GoldenPod, container: Container, version: 1 | 2) {
 }
 
 function volumePath(volume: { readonly name: string; readonly [source: string]: unknown }): string {
-  const plugins: Readonly<Record<string, string>> = { emptyDir: 'empty-dir', configMap: 'configmap', secret: 'secret', downwardAPI: 'downward-api', projected: 'projected' };
+  const plugins: Readonly<Record<string, string>> = {
+    emptyDir: 'empty-dir',
+    configMap: 'configmap',
+    secret: 'secret',
+    downwardAPI: 'downward-api',
+    projected: 'projected',
+  };
   const source = Object.keys(plugins).find((key) => volume[key] !== undefined) ?? '';
   return `<root>/pods/<uid>/volumes/kubernetes.io~${plugins[source]}/${volume.name}`;
 }
@@ -100,4 +117,3 @@ function normalized(config: unknown, container: Container): unknown {
   const ours = (envs ?? []).filter((e) => own.has(e.key)).sort((a, b) => a.key.localeCompare(b.key));
   return { ...rest, image: { image: image.image }, envs: ours };
 }
-

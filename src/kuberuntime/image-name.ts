@@ -34,7 +34,8 @@ export function parseImageName(image: string): ImageName {
     pathPattern.test(repository) &&
     (tag === undefined || tagPattern.test(tag)) &&
     (digest === undefined || digestPattern.test(digest));
-  if (!valid) throw new AgentError('InvalidImageName', `couldn't parse image name "${image}": invalid reference format`);
+  if (!valid)
+    throw new AgentError('InvalidImageName', `couldn't parse image name "${image}": invalid reference format`);
   const suffix = digest === undefined ? `:${tag ?? 'latest'}` : `${tag ? `:${tag}` : ''}@${digest}`;
   return { registry, repository, tag, digest, full: `${registry}/${repository}${suffix}` };
 }

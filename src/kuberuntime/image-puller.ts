@@ -47,10 +47,15 @@ export class ImagePuller {
     const { container, event } = request;
     const name = this.#parse(request);
     const spec: cri.ImageSpec = { image: name.full, userSpecifiedImage: container.image ?? '' };
-    const policy = container.imagePullPolicy ?? (name.tag === undefined || name.tag === 'latest' ? 'Always' : 'IfNotPresent');
+    const policy =
+      container.imagePullPolicy ?? (name.tag === undefined || name.tag === 'latest' ? 'Always' : 'IfNotPresent');
     const present = await this.#inspect(spec, request, signal);
     if (present && policy !== 'Always') {
-      event('Normal', eventReason.pulled, `Container image "${container.image}" already present on machine and can be accessed by the pod`);
+      event(
+        'Normal',
+        eventReason.pulled,
+        `Container image "${container.image}" already present on machine and can be accessed by the pod`,
+      );
       return present;
     }
     if (policy === 'Never') {
@@ -78,7 +83,11 @@ export class ImagePuller {
     }
   }
 
-  async #inspect(spec: cri.ImageSpec, { container, event }: PullRequest, signal: AbortSignal): Promise<cri.Image | undefined> {
+  async #inspect(
+    spec: cri.ImageSpec,
+    { container, event }: PullRequest,
+    signal: AbortSignal,
+  ): Promise<cri.Image | undefined> {
     try {
       return await this.#o.images.imageStatus(spec, signal);
     } catch (error) {
@@ -95,7 +104,10 @@ export class ImagePuller {
     if (!failure || due <= this.#o.clock.now()) return;
     const message = `Back-off pulling image "${container.image}"`;
     event('Normal', eventReason.backOff, message);
-    throw new ContainerError(waitingReason.imagePullBackOff, `${message}: ${waitingReason.errImagePull}: ${failure.message}`);
+    throw new ContainerError(
+      waitingReason.imagePullBackOff,
+      `${message}: ${waitingReason.errImagePull}: ${failure.message}`,
+    );
   }
 
   async #pull(name: ImageName, spec: cri.ImageSpec, request: PullRequest, signal: AbortSignal): Promise<cri.Image> {
@@ -113,7 +125,11 @@ export class ImagePuller {
       this.#failures.delete(key(pod, container));
       const end = clock.monotonic();
       const took = `${goDuration(Math.round(end - started))} (${goDuration(Math.round(end - asked))} including waiting)`;
-      event('Normal', eventReason.pulled, `Successfully pulled image "${container.image}" in ${took}. Image size: ${image.size ?? 0} bytes.`);
+      event(
+        'Normal',
+        eventReason.pulled,
+        `Successfully pulled image "${container.image}" in ${took}. Image size: ${image.size ?? 0} bytes.`,
+      );
       return image;
     } catch (error) {
       if (isAbort(error)) throw error;
@@ -126,7 +142,12 @@ export class ImagePuller {
   }
 
   /** Every credential that fits, then none: the error of the last one that was tried counts. */
-  async #tryCredentials(name: ImageName, spec: cri.ImageSpec, request: PullRequest, signal: AbortSignal): Promise<string> {
+  async #tryCredentials(
+    name: ImageName,
+    spec: cri.ImageSpec,
+    request: PullRequest,
+    signal: AbortSignal,
+  ): Promise<string> {
     const credentials = pullCredentials(name, await request.secrets());
     let last: unknown;
     for (const auth of credentials.length > 0 ? credentials : [undefined]) {

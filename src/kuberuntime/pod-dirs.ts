@@ -88,7 +88,9 @@ export class PodDirs {
   }
 
   async unlinkLogs(name: string, namespace: string, ids: ReadonlyMap<string, string>): Promise<void> {
-    const links = [...ids].map(([id, container]) => join(this.#linksDir(), `${name}_${namespace}_${container}-${id}.log`));
+    const links = [...ids].map(([id, container]) =>
+      join(this.#linksDir(), `${name}_${namespace}_${container}-${id}.log`),
+    );
     await Promise.all(links.map((link) => rm(link, { force: true })));
   }
 

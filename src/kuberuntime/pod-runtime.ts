@@ -101,17 +101,29 @@ export class PodRuntime {
   }
 
   /** Stops everything that runs for a pod, containers first, all with the same grace period; then its sandboxes. */
-  async stop(uid: PodUid, desired: DesiredPod | undefined, observed: ObservedPod | undefined, grace: number, signal: AbortSignal): Promise<void> {
+  async stop(
+    uid: PodUid,
+    desired: DesiredPod | undefined,
+    observed: ObservedPod | undefined,
+    grace: number,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { runtime } = this.#o;
     const alive = observed?.containers.filter((c) => c.state === 'running' || c.state === 'unknown') ?? [];
     await Promise.all(
       alive.map((c) => {
-        const kill: KillAction = { id: c.id, name: c.name, reason: 'Terminating', message: `Stopping container ${c.name}` };
+        const kill: KillAction = {
+          id: c.id,
+          name: c.name,
+          reason: 'Terminating',
+          message: `Stopping container ${c.name}`,
+        };
         return desired ? this.#kill(desired, kill, grace, signal) : runtime.stopContainer(c.id, grace, signal);
       }),
     );
     await Promise.all((observed?.sandboxes ?? []).map((s) => runtime.stopPodSandbox(s.id, signal)));
-    if (alive.length > 0 || observed?.sandboxes.some((s) => s.state === 'ready')) await this.#o.pleg.refresh(uid, signal);
+    if (alive.length > 0 || observed?.sandboxes.some((s) => s.state === 'ready'))
+      await this.#o.pleg.refresh(uid, signal);
   }
 
   /** Removes what is left of a pod in the runtime, and its logs. Everything has stopped. */
@@ -128,7 +140,10 @@ export class PodRuntime {
 
   async #kill(desired: DesiredPod, kill: KillAction, grace: number, signal: AbortSignal): Promise<void> {
     this.#event(desired.pod, kill.name, 'Normal', eventReason.killing, kill.message);
-    this.#o.log.info({ podUid: desired.uid, container: kill.name, id: kill.id, grace, reason: kill.reason }, 'killing container');
+    this.#o.log.info(
+      { podUid: desired.uid, container: kill.name, id: kill.id, grace, reason: kill.reason },
+      'killing container',
+    );
     await this.#o.runtime.stopContainer(kill.id, grace, signal);
   }
 
@@ -151,19 +166,39 @@ export class PodRuntime {
     const ref = podReference(desired.pod);
     try {
       const handler = desired.pod.spec.runtimeClassName;
-      if (handler) throw new AgentError('UnsupportedField', `runtimeClassName "${handler}" is not supported by this version of keelson`);
-      if (config.metadata?.attempt) events.event(ref, 'Normal', eventReason.sandboxChanged, 'Pod sandbox changed, it will be killed and re-created.');
+      if (handler)
+        throw new AgentError(
+          'UnsupportedField',
+          `runtimeClassName "${handler}" is not supported by this version of keelson`,
+        );
+      if (config.metadata?.attempt)
+        events.event(
+          ref,
+          'Normal',
+          eventReason.sandboxChanged,
+          'Pod sandbox changed, it will be killed and re-created.',
+        );
       const id = await this.#sandboxSlots.run(signal, () => runtime.runPodSandbox(config, '', signal));
       log.debug({ podUid: desired.uid, sandboxId: id }, 'sandbox runs');
       return id;
     } catch (error) {
       if (isAbort(error)) throw error;
-      events.event(ref, 'Warning', eventReason.failedCreatePodSandBox, `Failed to create pod sandbox: ${detailsOf(error)}`);
+      events.event(
+        ref,
+        'Warning',
+        eventReason.failedCreatePodSandBox,
+        `Failed to create pod sandbox: ${detailsOf(error)}`,
+      );
       throw error;
     }
   }
 
-  async #startContainer(desired: DesiredPod, action: StartAction, where: Where, signal: AbortSignal): Promise<SyncResult> {
+  async #startContainer(
+    desired: DesiredPod,
+    action: StartAction,
+    where: Where,
+    signal: AbortSignal,
+  ): Promise<SyncResult> {
     const { container } = action;
     try {
       await this.#createAndStart(desired, action, where, signal);
@@ -173,7 +208,10 @@ export class PodRuntime {
       if (!(error instanceof ContainerError)) throw error;
       // What backs off has been said when it failed.
       const level = error.code === waitingReason.imagePullBackOff ? 'debug' : 'warn';
-      this.#o.log[level]({ podUid: desired.uid, container: container.name, reason: error.code, err: error.message }, 'container does not start');
+      this.#o.log[level](
+        { podUid: desired.uid, container: container.name, reason: error.code, err: error.message },
+        'container does not start',
+      );
       return { action: 'start', target: container.name, ok: false, reason: error.code, message: error.message };
     }
   }
@@ -182,10 +220,17 @@ export class PodRuntime {
     const { runtime, puller, dirs, pullSecrets } = this.#o;
     const { container, attempt } = action;
     const { pod, uid } = desired;
-    const event = (type: 'Normal' | 'Warning', reason: string, message: string) => this.#event(pod, container.name, type, reason, message);
-    const image = await puller.ensure({ pod, container, sandboxConfig: where.config, secrets: () => pullSecrets(pod), event }, signal);
+    const event = (type: 'Normal' | 'Warning', reason: string, message: string) =>
+      this.#event(pod, container.name, type, reason, message);
+    const image = await puller.ensure(
+      { pod, container, sandboxConfig: where.config, secrets: () => pullSecrets(pod), event },
+      signal,
+    );
     const config = await this.#containerConfig(desired, action, image, where).catch((error: unknown) => {
-      const failure = error instanceof ContainerError ? error : new ContainerError(waitingReason.createContainerConfigError, detailsOf(error), { cause: error });
+      const failure =
+        error instanceof ContainerError
+          ? error
+          : new ContainerError(waitingReason.createContainerConfigError, detailsOf(error), { cause: error });
       event('Warning', eventReason.failed, `Error: ${failure.message}`);
       throw failure;
     });
@@ -201,14 +246,23 @@ export class PodRuntime {
     await dirs.linkLog(pod, container.name, id, attempt);
   }
 
-  async #containerConfig(desired: DesiredPod, action: StartAction, image: cri.Image, where: Where): Promise<cri.ContainerConfig> {
+  async #containerConfig(
+    desired: DesiredPod,
+    action: StartAction,
+    image: cri.Image,
+    where: Where,
+  ): Promise<cri.ContainerConfig> {
     const { pod, uid } = desired;
     const { container, attempt } = action;
     const imageUser = { uid: image.uid?.value, username: image.username ?? '' };
     const refusal = nonRootViolation(pod, container, imageUser);
     if (refusal) throw new ContainerError(waitingReason.createContainerConfigError, refusal);
     const broken = unsupportedFields(pod, container).find((f) => f.severity === 'refuse');
-    if (broken) throw new ContainerError(waitingReason.createContainerConfigError, `${broken.field} is not supported by this version of keelson`);
+    if (broken)
+      throw new ContainerError(
+        waitingReason.createContainerConfigError,
+        `${broken.field} is not supported by this version of keelson`,
+      );
     return containerConfig({
       pod,
       container,
@@ -244,7 +298,11 @@ export function podReference(pod: Pod): ObjectReference {
   return { apiVersion: 'v1', kind: 'Pod', name, namespace, uid, ...(resourceVersion ? { resourceVersion } : {}) };
 }
 
-function startFailure(reason: string, error: unknown, event: (type: 'Warning', reason: string, message: string) => void): unknown {
+function startFailure(
+  reason: string,
+  error: unknown,
+  event: (type: 'Warning', reason: string, message: string) => void,
+): unknown {
   // A runtime that went away is no fault of the container: the whole sync is tried again.
   if (isAbort(error) || isCriCode(error, 'UNAVAILABLE') || isCriCode(error, 'DEADLINE_EXCEEDED')) return error;
   event('Warning', eventReason.failed, `Error: ${detailsOf(error)}`);

@@ -43,7 +43,10 @@ function entriesOf(secret: Secret): [string, DockerAuth][] {
 
 /** How much of the image's name an entry's key covers; 0 is no match. */
 function matchLength(key: string, image: ImageName): number {
-  const bare = key.replace(/^https?:\/\//, '').replace(/\/v[12]\/?$/, '').replace(/\/$/, '');
+  const bare = key
+    .replace(/^https?:\/\//, '')
+    .replace(/\/v[12]\/?$/, '')
+    .replace(/\/$/, '');
   const normal = bare.replace(/^(index\.docker\.io|registry-1\.docker\.io)/, 'docker.io');
   const slash = normal.indexOf('/');
   const host = slash < 0 ? normal : normal.slice(0, slash);

@@ -22,7 +22,10 @@ export class Tasks {
       this.#log.error({ task: name, ...errorFields(error) }, 'a part of keelson failed');
       this.#failed.reject(error);
     });
-    this.#running.set(name, task.finally(() => this.#running.delete(name)));
+    this.#running.set(
+      name,
+      task.finally(() => this.#running.delete(name)),
+    );
   }
 
   /** Resolves when the signal has aborted and every loop has ended; rejects as soon as one fails. */

@@ -48,11 +48,7 @@ export type CniDecision =
  * Whether a configuration has to be written. Files that the runtime would read count, in its order;
  * a foreign one is left alone, and then ours is not written beside it.
  */
-export function decideCni(
-  plan: PodNetworkPlan,
-  files: readonly string[],
-  ours: string | undefined,
-): CniDecision {
+export function decideCni(plan: PodNetworkPlan, files: readonly string[], ours: string | undefined): CniDecision {
   const foreign = files.filter((f) => /\.(conf|conflist|json)$/.test(f) && f !== cniFileName).sort()[0];
   if (foreign !== undefined && ours === undefined) return { action: 'none', foreign };
   const text = generateCniConfig(plan);

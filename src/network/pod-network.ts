@@ -50,7 +50,8 @@ export class PodNetwork {
     await mkdir(cniConfDir, { recursive: true, mode: 0o755 });
     const decision = decideCni(plan, await readdir(cniConfDir), await readIfExists(join(cniConfDir, cniFileName)));
     if (decision.action === 'none' && decision.foreign !== undefined) {
-      if (!this.#saidForeign) log.info({ file: join(cniConfDir, decision.foreign) }, 'pod network is configured by somebody else');
+      if (!this.#saidForeign)
+        log.info({ file: join(cniConfDir, decision.foreign) }, 'pod network is configured by somebody else');
       this.#saidForeign = true;
       return;
     }

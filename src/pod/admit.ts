@@ -21,7 +21,11 @@ export function admit(pod: Pod, node: Node | undefined, others: readonly Pod[]):
       return refuse('NodeAffinity', "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector");
     }
   }
-  return fits(pod, node, others.filter((o) => o.metadata.uid !== pod.metadata.uid));
+  return fits(
+    pod,
+    node,
+    others.filter((o) => o.metadata.uid !== pod.metadata.uid),
+  );
 }
 
 function fits(pod: Pod, node: Node, others: readonly Pod[]): Admission {

@@ -1,6 +1,6 @@
-import { criAnnotations, criLabels } from '../api/labels.ts';
 import * as cri from '../api/cri.ts';
 import { containerId, type PodUid, podUid, sandboxId } from '../api/ids.ts';
+import { criAnnotations, criLabels } from '../api/labels.ts';
 import { isCriCode, type RuntimeService } from '../cri/services.ts';
 import type { Clock } from '../lib/clock.ts';
 import { errorFields, isAbort } from '../lib/errors.ts';

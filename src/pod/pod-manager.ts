@@ -80,7 +80,8 @@ export class PodManager {
       this.#wakeStatic(key);
     }
     for (const known of this.#pods.values()) {
-      if (known.source === 'api' && fullName(known.pod) === key && known.uid !== pod?.metadata.uid) this.#remove(known.uid);
+      if (known.source === 'api' && fullName(known.pod) === key && known.uid !== pod?.metadata.uid)
+        this.#remove(known.uid);
     }
     if (!pod?.metadata.uid) return;
     if (isMirrorPod(pod)) {
@@ -92,7 +93,8 @@ export class PodManager {
   /** All pods of the manifest directory, as of now. */
   setFromFiles(pods: readonly Pod[]): void {
     const uids = new Set(pods.map((pod) => podUid(pod.metadata.uid ?? '')));
-    for (const known of this.#pods.values()) if (known.source === 'file' && !uids.has(known.uid)) this.#remove(known.uid);
+    for (const known of this.#pods.values())
+      if (known.source === 'file' && !uids.has(known.uid)) this.#remove(known.uid);
     for (const pod of pods) {
       const uid = podUid(pod.metadata.uid ?? '');
       // A static pod's UID is made from its content: the same UID is the same pod.

@@ -1,6 +1,6 @@
 import * as cri from '../api/cri.ts';
-import { criLabels } from '../api/labels.ts';
 import { type PodUid, podUid } from '../api/ids.ts';
+import { criLabels } from '../api/labels.ts';
 import type { ContainerdEvent } from '../cri/containerd-events.ts';
 import { isCriCode, type RuntimeService } from '../cri/services.ts';
 import { backoffDelay } from '../lib/backoff.ts';
@@ -70,7 +70,8 @@ export class RuntimeEvents {
         this.#flowing = true;
         heard();
         const uid = event.podSandboxStatus?.labels?.[criLabels.podUid] ?? event.podSandboxStatus?.metadata?.uid;
-        if (event.containerEventType === cri.ContainerEventType.CONTAINER_STOPPED_EVENT && uid) this.#look(podUid(uid), signal);
+        if (event.containerEventType === cri.ContainerEventType.CONTAINER_STOPPED_EVENT && uid)
+          this.#look(podUid(uid), signal);
       }
       return;
     }

@@ -23,7 +23,10 @@ export class PodSources {
   readonly #api: PodFeed | undefined;
   readonly #files: ManifestFeed | undefined;
 
-  constructor(manager: PodManager, feeds: { readonly api?: PodFeed | undefined; readonly files?: ManifestFeed | undefined }) {
+  constructor(
+    manager: PodManager,
+    feeds: { readonly api?: PodFeed | undefined; readonly files?: ManifestFeed | undefined },
+  ) {
     this.#api = feeds.api;
     this.#files = feeds.files;
     this.#api?.subscribe((key, pod) => manager.setFromApi(key, pod));

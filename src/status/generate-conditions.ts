@@ -61,7 +61,11 @@ function containersReadyVerdict(pod: Pod, statuses: Statuses, phase: PodPhase): 
 }
 
 /** Ready is ContainersReady and every readiness gate that the pod names (KEP-580). */
-function readyVerdict(pod: Pod, containersReady: ConditionVerdict, previous: readonly PodCondition[]): ConditionVerdict {
+function readyVerdict(
+  pod: Pod,
+  containersReady: ConditionVerdict,
+  previous: readonly PodCondition[],
+): ConditionVerdict {
   const type = podCondition.ready;
   if (containersReady.status !== 'True') return { ...containersReady, type };
   const problems = (pod.spec.readinessGates ?? []).flatMap(({ conditionType }) => {

@@ -1,9 +1,8 @@
 import type { Container, ContainerState, ContainerStatus, Pod, ResourceRequirements } from '../api/core-v1.ts';
 import { terminatedReason, waitingReason } from '../api/reasons.ts';
+import { rfc3339 } from '../lib/timestamps.ts';
 import type { ObservedContainer, ObservedPod } from '../pod/observed.ts';
 import type { ContainerProblem } from '../workers/problems.ts';
-import { rfc3339 } from '../lib/timestamps.ts';
-
 
 export interface ContainerStatusInput {
   readonly pod: Pod;
@@ -31,11 +30,7 @@ export function generateContainerStatuses(
   });
 }
 
-function generateStatus(
-  container: Container,
-  initializing: boolean,
-  input: ContainerStatusInput,
-): ContainerStatus {
+function generateStatus(container: Container, initializing: boolean, input: ContainerStatusInput): ContainerStatus {
   const runs = input.observed?.containers.filter((c) => c.name === container.name && c.state !== 'created') ?? [];
   const previous = input.previous.find((s) => s.name === container.name);
   const [latest, before] = runs;
@@ -78,7 +73,12 @@ function neverRan(
     const lost = lostState(previous);
     return input.ending
       ? { ...previous, ready: false, state: lost }
-      : { ...base, state: waiting(container, initializing, input), lastState: lost, restartCount: base.restartCount + 1 };
+      : {
+          ...base,
+          state: waiting(container, initializing, input),
+          lastState: lost,
+          restartCount: base.restartCount + 1,
+        };
   }
   return { ...base, state: waiting(container, initializing, input), lastState: previous?.lastState ?? {} };
 }

@@ -23,7 +23,10 @@ for (const folder of ['pods', 'pods-cgroup2'] as const) {
       const status = generatePodStatus({
         pod: deepFreeze(golden.pod),
         observed: observedFrom(golden.status),
-        worker: golden.status.phase === 'Failed' ? { phase: 'finished', at: now, cause: { kind: 'completed' } } : { phase: 'syncing' },
+        worker:
+          golden.status.phase === 'Failed'
+            ? { phase: 'finished', at: now, cause: { kind: 'completed' } }
+            : { phase: 'syncing' },
         problems: problemsFrom(golden.status),
         previous: { podIPs: golden.status.podIPs ?? [] },
         hostIPs: golden.status.hostIPs?.map((h) => h.ip) ?? [],
@@ -109,7 +112,13 @@ function withoutQuirk(status: PodStatus): PodStatus {
 
 const basePod = (): Pod => ({
   metadata: { name: 'p', namespace: 'ns', uid: 'u', generation: 2 },
-  spec: { restartPolicy: 'Always', containers: [{ name: 'a', image: 'i' }, { name: 'b', image: 'i' }] },
+  spec: {
+    restartPolicy: 'Always',
+    containers: [
+      { name: 'a', image: 'i' },
+      { name: 'b', image: 'i' },
+    ],
+  },
 });
 
 const run = (name: string, over: Partial<ObservedContainer> = {}): ObservedContainer => ({
@@ -130,17 +139,22 @@ const run = (name: string, over: Partial<ObservedContainer> = {}): ObservedConta
   terminationMessage: '',
   ...over,
 });
-const ended = (name: string, exitCode: number): ObservedContainer => run(name, { state: 'exited', exitCode, finishedAt: now });
+const ended = (name: string, exitCode: number): ObservedContainer =>
+  run(name, { state: 'exited', exitCode, finishedAt: now });
 const observed = (...containers: ObservedContainer[]): ObservedPod => ({
   uid: podUid('u'),
   name: 'p',
   namespace: 'ns',
-  sandboxes: [{ id: sandboxId('s'), state: 'ready', attempt: 0, createdAt: now, ips: ['10.0.0.2'], hostNetwork: false }],
+  sandboxes: [
+    { id: sandboxId('s'), state: 'ready', attempt: 0, createdAt: now, ips: ['10.0.0.2'], hostNetwork: false },
+  ],
   containers,
 });
 
 const stopped: WorkerState = { phase: 'terminated', at: now, cause: { kind: 'deleted' } };
-const policy = (restartPolicy: 'Never' | 'OnFailure') => (pod: Pod): Pod => ({ ...pod, spec: { ...pod.spec, restartPolicy } });
+const policy =
+  (restartPolicy: 'Never' | 'OnFailure') =>
+  (pod: Pod): Pod => ({ ...pod, spec: { ...pod.spec, restartPolicy } });
 const withInit = (pod: Pod): Pod => ({ ...pod, spec: { ...pod.spec, initContainers: [{ name: 'i', image: 'i' }] } });
 
 interface Case {
@@ -153,19 +167,54 @@ interface Case {
 }
 
 const phase = (s: PodStatus) => [s.phase];
-const conditions = (s: PodStatus) => s.conditions?.map((c) => `${c.type}=${c.status}${c.reason ? ` ${c.reason}` : ''}`) ?? [];
+const conditions = (s: PodStatus) =>
+  s.conditions?.map((c) => `${c.type}=${c.status}${c.reason ? ` ${c.reason}` : ''}`) ?? [];
 
 const cases: Record<string, Case> = {
   'nothing exists yet': { expect: phase, is: ['Pending'] },
   'all run': { observed: observed(run('a'), run('b')), expect: phase, is: ['Running'] },
   'one runs, one is still to come': { observed: observed(run('a')), expect: phase, is: ['Running'] },
-  'all succeeded and policy is Always: it will go on': { observed: observed(ended('a', 0), ended('b', 0)), expect: phase, is: ['Running'] },
-  'all succeeded and policy is Never': { pod: policy('Never'), observed: observed(ended('a', 0), ended('b', 0)), expect: phase, is: ['Succeeded'] },
-  'one failed and policy is Never': { pod: policy('Never'), observed: observed(ended('a', 1), ended('b', 0)), expect: phase, is: ['Failed'] },
-  'one failed and policy is OnFailure: it is restarted': { pod: policy('OnFailure'), observed: observed(ended('a', 1), ended('b', 0)), expect: phase, is: ['Running'] },
-  'deleted and all ended well': { observed: observed(ended('a', 0), ended('b', 0)), worker: stopped, expect: phase, is: ['Succeeded'] },
-  'deleted and killed': { observed: observed(ended('a', 137), ended('b', 0)), worker: stopped, expect: phase, is: ['Failed'] },
-  'a terminal phase is final': { previous: { phase: 'Failed' }, observed: observed(run('a'), run('b')), expect: phase, is: ['Failed'] },
+  'all succeeded and policy is Always: it will go on': {
+    observed: observed(ended('a', 0), ended('b', 0)),
+    expect: phase,
+    is: ['Running'],
+  },
+  'all succeeded and policy is Never': {
+    pod: policy('Never'),
+    observed: observed(ended('a', 0), ended('b', 0)),
+    expect: phase,
+    is: ['Succeeded'],
+  },
+  'one failed and policy is Never': {
+    pod: policy('Never'),
+    observed: observed(ended('a', 1), ended('b', 0)),
+    expect: phase,
+    is: ['Failed'],
+  },
+  'one failed and policy is OnFailure: it is restarted': {
+    pod: policy('OnFailure'),
+    observed: observed(ended('a', 1), ended('b', 0)),
+    expect: phase,
+    is: ['Running'],
+  },
+  'deleted and all ended well': {
+    observed: observed(ended('a', 0), ended('b', 0)),
+    worker: stopped,
+    expect: phase,
+    is: ['Succeeded'],
+  },
+  'deleted and killed': {
+    observed: observed(ended('a', 137), ended('b', 0)),
+    worker: stopped,
+    expect: phase,
+    is: ['Failed'],
+  },
+  'a terminal phase is final': {
+    previous: { phase: 'Failed' },
+    observed: observed(run('a'), run('b')),
+    expect: phase,
+    is: ['Failed'],
+  },
   'the init container runs': { pod: withInit, observed: observed(run('i')), expect: phase, is: ['Pending'] },
   'the init container failed and policy is Never': {
     pod: (p) => policy('Never')(withInit(p)),
@@ -194,24 +243,44 @@ const cases: Record<string, Case> = {
   },
   'what ended stays ended when the runtime forgets it': {
     pod: policy('Never'),
-    previous: { phase: 'Running', containerStatuses: [{ name: 'a', ready: false, restartCount: 3, image: 'i', imageID: 'r', state: { terminated: { exitCode: 4 } } }] },
+    previous: {
+      phase: 'Running',
+      containerStatuses: [
+        { name: 'a', ready: false, restartCount: 3, image: 'i', imageID: 'r', state: { terminated: { exitCode: 4 } } },
+      ],
+    },
     observed: observed(run('b')),
     expect: (s) => [s.containerStatuses?.[0]?.state?.terminated?.exitCode, s.containerStatuses?.[0]?.restartCount],
     is: [4, 3],
   },
   'what ran and vanished is reported as lost': {
-    previous: { phase: 'Running', containerStatuses: [{ name: 'a', ready: true, restartCount: 0, image: 'i', imageID: 'r', state: { running: {} } }] },
+    previous: {
+      phase: 'Running',
+      containerStatuses: [
+        { name: 'a', ready: true, restartCount: 0, image: 'i', imageID: 'r', state: { running: {} } },
+      ],
+    },
     observed: observed(run('b')),
     expect: (s) => [s.containerStatuses?.[0]?.lastState?.terminated?.reason, s.containerStatuses?.[0]?.restartCount],
     is: ['ContainerStatusUnknown', 1],
   },
   'a refused pod says why and has no containers': {
-    worker: { phase: 'terminating', since: now, gracePeriodSeconds: 1, cause: { kind: 'rejected', reason: 'OutOfcpu', message: 'm' } },
+    worker: {
+      phase: 'terminating',
+      since: now,
+      gracePeriodSeconds: 1,
+      cause: { kind: 'rejected', reason: 'OutOfcpu', message: 'm' },
+    },
     expect: (s) => [s.phase, s.reason, s.containerStatuses],
     is: ['Failed', 'OutOfcpu', undefined],
   },
   'an evicted pod fails with its reason': {
-    worker: { phase: 'terminating', since: now, gracePeriodSeconds: 1, cause: { kind: 'evicted', reason: 'Evicted', message: 'm' } },
+    worker: {
+      phase: 'terminating',
+      since: now,
+      gracePeriodSeconds: 1,
+      cause: { kind: 'evicted', reason: 'Evicted', message: 'm' },
+    },
     observed: observed(run('a'), run('b')),
     expect: (s) => [s.phase, s.reason],
     is: ['Failed', 'Evicted'],
@@ -225,7 +294,8 @@ const cases: Record<string, Case> = {
       ],
     },
     observed: observed(run('a'), run('b')),
-    expect: (s) => (s.conditions ?? []).filter((c) => /eady$|else/.test(c.type)).map((c) => `${c.type} ${c.lastTransitionTime}`),
+    expect: (s) =>
+      (s.conditions ?? []).filter((c) => /eady$|else/.test(c.type)).map((c) => `${c.type} ${c.lastTransitionTime}`),
     is: ['Ready t0', 'ContainersReady 2026-11-21T00:00:00Z', 'somebody/else t0'],
   },
 };

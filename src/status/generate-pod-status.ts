@@ -1,11 +1,11 @@
-import { aggregateResources, qosClass } from '../api/pod.ts';
 import type { ContainerStatus, Pod, PodCondition, PodPhase, PodStatus } from '../api/core-v1.ts';
+import { aggregateResources, qosClass } from '../api/pod.ts';
+import { rfc3339 } from '../lib/timestamps.ts';
 import { type ObservedPod, readySandbox } from '../pod/observed.ts';
 import type { ContainerProblem } from '../workers/problems.ts';
 import { isEnding, isStopped, type WorkerState } from '../workers/worker-state.ts';
 import { type ConditionVerdict, generateConditions } from './generate-conditions.ts';
 import { generateContainerStatuses } from './generate-container-statuses.ts';
-import { rfc3339 } from '../lib/timestamps.ts';
 
 export interface PodStatusInput {
   readonly pod: Pod;
@@ -61,7 +61,10 @@ export function generatePodStatus(input: PodStatusInput): PodStatus {
 }
 
 /** A pod that was never let in has no container statuses: nothing of it exists. */
-function rejectedStatus(input: PodStatusInput, cause: { readonly reason: string; readonly message: string }): PodStatus {
+function rejectedStatus(
+  input: PodStatusInput,
+  cause: { readonly reason: string; readonly message: string },
+): PodStatus {
   return {
     observedGeneration: input.pod.metadata.generation ?? 0,
     phase: 'Failed',

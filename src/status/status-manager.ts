@@ -142,7 +142,8 @@ export class StatusManager {
     } catch (error) {
       if (isAbort(error)) return;
       entry.failures++;
-      if (entry.failures === 1) this.#o.log.warn({ podUid: uid, ...errorFields(error) }, 'cannot report a pod status, will try again');
+      if (entry.failures === 1)
+        this.#o.log.warn({ podUid: uid, ...errorFields(error) }, 'cannot report a pod status, will try again');
       const delay = jittered(backoffDelay(entry.failures, retry), 0.2);
       entry.timer = this.#o.clock.after(delay, () => {
         entry.timer = undefined;
@@ -188,7 +189,9 @@ export class StatusManager {
   #isToDelete(uid: PodUid, entry: Entry): boolean {
     const desired = this.#o.manager.get(uid);
     const finished = this.#o.worker(uid)?.state.phase === 'finished';
-    return finished && !entry.deleted && desired?.source === 'api' && desired.pod.metadata.deletionTimestamp !== undefined;
+    return (
+      finished && !entry.deleted && desired?.source === 'api' && desired.pod.metadata.deletionTimestamp !== undefined
+    );
   }
 
   #target(desired: DesiredPod): { readonly uid: string; readonly status: PodStatus | undefined } | undefined {
@@ -199,7 +202,8 @@ export class StatusManager {
 }
 
 /** A patch that names another object's UID tries to change an immutable field: the server answers 422, not 409. */
-const isForeignUid = (error: unknown): boolean => error instanceof ApiError && error.status === 422 && /metadata\.uid/.test(error.message);
+const isForeignUid = (error: unknown): boolean =>
+  error instanceof ApiError && error.status === 422 && /metadata\.uid/.test(error.message);
 
 /** Whether a pending status says more than that things take their course. */
 function hasNews(status: PodStatus): boolean {
@@ -216,4 +220,10 @@ function withForeignConditions(ours: PodStatus | undefined, stored: PodStatus | 
   return { ...ours, conditions: [...kept, ...foreign] };
 }
 
-const nodeConditions = new Set(['PodReadyToStartContainers', 'Initialized', 'Ready', 'ContainersReady', 'PodScheduled']);
+const nodeConditions = new Set([
+  'PodReadyToStartContainers',
+  'Initialized',
+  'Ready',
+  'ContainersReady',
+  'PodScheduled',
+]);

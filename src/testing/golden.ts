@@ -20,7 +20,10 @@ export function goldenPods(folder: 'pods' | 'pods-cgroup2'): readonly GoldenPod[
   const dir = new URL(`${folder}/`, root);
   return readdirSync(dir)
     .filter((file) => file.endsWith('.json'))
-    .map((file) => ({ name: file.replace('.json', ''), ...(JSON.parse(readFileSync(new URL(file, dir), 'utf8')) as Omit<GoldenPod, 'name'>) }));
+    .map((file) => ({
+      name: file.replace('.json', ''),
+      ...(JSON.parse(readFileSync(new URL(file, dir), 'utf8')) as Omit<GoldenPod, 'name'>),
+    }));
 }
 
 /** A CRI message as the recordings spell it: snake case, and nothing that is empty or zero; an empty message stays. */
@@ -39,4 +42,9 @@ const recordedKey = (key: string): string =>
   /[./-]/.test(key) ? key : key.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`);
 
 const isZero = (value: unknown): boolean =>
-  value === undefined || value === null || value === '' || value === 0 || value === false || (Array.isArray(value) && value.length === 0);
+  value === undefined ||
+  value === null ||
+  value === '' ||
+  value === 0 ||
+  value === false ||
+  (Array.isArray(value) && value.length === 0);

@@ -263,7 +263,12 @@ export class PodWorkers {
     worker.failures++;
     const delay = jittered(backoffDelay(worker.failures, retry), 0.2);
     this.#o.log.warn(
-      { podUid: worker.uid, pod: worker.desired && fullName(worker.desired.pod), phase: worker.state.phase, ...errorFields(error) },
+      {
+        podUid: worker.uid,
+        pod: worker.desired && fullName(worker.desired.pod),
+        phase: worker.state.phase,
+        ...errorFields(error),
+      },
       'pod sync failed, will try again',
     );
     this.#wakeLater(worker, this.#o.clock.now() + delay);

@@ -14,11 +14,16 @@ import type { Clock } from '../lib/clock.ts';
 import { AgentError, isAbort, messageOf } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { admit } from '../pod/admit.ts';
+import { isAlive } from '../pod/observed.ts';
 import type { Pleg } from '../pod/pleg.ts';
 import type { PodCache } from '../pod/pod-cache.ts';
-import { isAlive } from '../pod/observed.ts';
 import type { DesiredPod, PodManager } from '../pod/pod-manager.ts';
-import { containerResources, type ResourceOptions, sandboxOverhead, sandboxResources } from '../resources/compute-cgroup-values.ts';
+import {
+  containerResources,
+  type ResourceOptions,
+  sandboxOverhead,
+  sandboxResources,
+} from '../resources/compute-cgroup-values.ts';
 import type { QosCgroups } from '../resources/qos-cgroups.ts';
 import type { PodSteps, SyncOutcome, WorkerMemory } from './pod-workers.ts';
 import type { ContainerProblem } from './problems.ts';
@@ -92,10 +97,17 @@ export class SyncPod implements PodSteps {
   /** The pods that have a place on this node: let in by us, or running since before we began. */
   activePods(): readonly Pod[] {
     const { manager, cache } = this.#o;
-    return [...manager.all()].filter((d) => this.#admitted.has(d.uid) || cache.get(d.uid)?.containers.some(isAlive)).map((d) => d.pod);
+    return [...manager.all()]
+      .filter((d) => this.#admitted.has(d.uid) || cache.get(d.uid)?.containers.some(isAlive))
+      .map((d) => d.pod);
   }
 
-  async stop(uid: PodUid, desired: DesiredPod | undefined, gracePeriodSeconds: number, signal: AbortSignal): Promise<void> {
+  async stop(
+    uid: PodUid,
+    desired: DesiredPod | undefined,
+    gracePeriodSeconds: number,
+    signal: AbortSignal,
+  ): Promise<void> {
     const observed = await this.#o.pleg.refresh(uid, signal);
     await this.#o.runtime.stop(uid, desired, observed, gracePeriodSeconds, signal);
   }
@@ -126,7 +138,8 @@ export class SyncPod implements PodSteps {
     const cgroupParent = await cgroups.ensurePod(pod, signal);
     await dirs.create(uid, pod);
     const [volumes, dns] = await Promise.all([this.#setUpVolumes(desired, signal), this.#o.dns(pod)]);
-    for (const warning of dns.warnings) this.#o.events.event(podReference(pod), 'Warning', warning.reason, warning.message);
+    for (const warning of dns.warnings)
+      this.#o.events.event(podReference(pod), 'Warning', warning.reason, warning.message);
     return runtime.start(
       desired,
       actions,
@@ -153,7 +166,11 @@ export class SyncPod implements PodSteps {
     }
   }
 
-  #reject(desired: DesiredPod, memory: WorkerMemory, verdict: { readonly reason: string; readonly message: string }): SyncOutcome {
+  #reject(
+    desired: DesiredPod,
+    memory: WorkerMemory,
+    verdict: { readonly reason: string; readonly message: string },
+  ): SyncOutcome {
     const { reason, message } = verdict;
     this.#o.events.event(podReference(desired.pod), 'Warning', reason, message);
     return { terminate: { kind: 'rejected', reason, message }, problems: new Map(), backoffs: memory.backoffs };
@@ -162,7 +179,10 @@ export class SyncPod implements PodSteps {
   #warnUnsupported(pod: Pod): void {
     const containers = [...(pod.spec.initContainers ?? []), ...pod.spec.containers];
     const ignored = new Set(
-      containers.flatMap((c) => unsupportedFields(pod, c)).filter((f) => f.severity === 'ignore').map((f) => f.field),
+      containers
+        .flatMap((c) => unsupportedFields(pod, c))
+        .filter((f) => f.severity === 'ignore')
+        .map((f) => f.field),
     );
     if (ignored.size === 0) return;
     const message = `This version of keelson ignores: ${[...ignored].join(', ')}`;
@@ -201,4 +221,9 @@ const letIn = { admitted: true } as const;
 const failedStartRetryMs = 10_000;
 
 const changesRuntime = (actions: PodActions): boolean =>
-  actions.start.length + actions.kill.length + actions.stopSandboxes.length + actions.removeContainers.length + actions.removeSandboxes.length > 0;
+  actions.start.length +
+    actions.kill.length +
+    actions.stopSandboxes.length +
+    actions.removeContainers.length +
+    actions.removeSandboxes.length >
+  0;
