@@ -1,5 +1,5 @@
 import type { Config } from '../config/config.ts';
-import { keelsonVersion } from '../config/version.ts';
+import { version } from '../version.ts';
 import { readFilesystem } from '../host/machine.ts';
 import type { KubeClient } from '../kubeapi/client.ts';
 import type { EventSink } from '../kubeapi/event-sink.ts';
@@ -53,7 +53,7 @@ export function buildNodeHalf({ config, host, api, events, runtimeChanged, log }
       enableControllerAttachDetach: kubelet.enableControllerAttachDetach,
       providerId: kubelet.providerID,
       podCidrs: kubelet.podCIDR ? kubelet.podCIDR.split(',') : [],
-      version: kubeletVersion(keelsonVersion()),
+      version: kubeletVersion(version),
     },
     sources: {
       facts: host.facts,

@@ -1,7 +1,7 @@
 import type { PodStatus } from '../api/core-v1.ts';
 import type { PodUid } from '../api/ids.ts';
 import { computeStrategicStatusPatch } from '../kubeapi/compute-patch.ts';
-import { ApiError, isConflict, isNotFound, type KubeApi } from '../kubeapi/kube-api.ts';
+import { isConflict, isNotFound, type KubeApi } from '../kubeapi/kube-api.ts';
 import { pods } from '../kubeapi/resources.ts';
 import { backoffDelay, jittered } from '../lib/backoff.ts';
 import type { Clock } from '../lib/clock.ts';
@@ -179,7 +179,7 @@ export class StatusManager {
       log.info({ podUid: uid, pod: fullName(desired.pod) }, 'pod removed from the API server');
     } catch (error) {
       // The object is gone, or another one has its name: the watch will say so, there is nothing left to report.
-      if (!isNotFound(error) && !isConflict(error) && !isForeignUid(error)) throw error;
+      if (!isNotFound(error) && !isConflict(error)) throw error;
       entry.reported = status;
       entry.deleted = true;
     }
@@ -200,10 +200,6 @@ export class StatusManager {
     return mirror && { uid: mirror.uid, status: mirror.pod.status };
   }
 }
-
-/** A patch that names another object's UID tries to change an immutable field: the server answers 422, not 409. */
-const isForeignUid = (error: unknown): boolean =>
-  error instanceof ApiError && error.status === 422 && /metadata\.uid/.test(error.message);
 
 /** Whether a pending status says more than that things take their course. */
 function hasNews(status: PodStatus): boolean {
