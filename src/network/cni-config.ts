@@ -1,56 +1,63 @@
-/** What the pod network of one node is made of. */
-export interface PodNetworkPlan {
-  /** One block per address family, at most two. */
-  readonly podCidrs: readonly string[];
+/** What keelson's own CNI configuration depends on. */
+export interface CniSettings {
   readonly bridgeName: string;
-  /** Of the pods' interfaces; 0 leaves it to the kernel. */
+  /** One for each address family: `10.244.3.0/24`. */
+  readonly podCidrs: readonly string[];
   readonly mtu: number;
+  /** Where host-local keeps its leases; absent: its own default. */
+  readonly ipamDataDir?: string;
 }
 
-/** Sorts after what an administrator numbers lower: a configuration of theirs simply wins. */
 export const cniFileName = '10-keelson.conflist';
-export const cniNetworkName = 'keelson';
 
 /**
- * The CNI configuration for the plugins that every distribution has: bridge, host-local, portmap.
- * Masquerading is not left to the bridge plugin, which would need one iptables rule per pod.
+ * Text of the configuration for the reference plugins bridge, host-local and portmap. Version 1.0.0 of the format is
+ * understood by the plugins since 1.0 and by containerd since 1.6. The plugin's own masquerading is off: it would need
+ * iptables rules for each pod, where one nftables rule does for all of them.
  */
-export function generateCniConfig({ podCidrs, bridgeName, mtu }: PodNetworkPlan): string {
+export function generateCniConfig(settings: CniSettings): string {
+  const { bridgeName, podCidrs, mtu, ipamDataDir } = settings;
   const config = {
-    cniVersion: '0.4.0',
-    name: cniNetworkName,
+    cniVersion: '1.0.0',
+    name: 'keelson',
     plugins: [
       {
         type: 'bridge',
         bridge: bridgeName,
         isGateway: true,
         ipMasq: false,
+        // A pod that reaches itself through a Service sends out of the port that it comes back in at.
         hairpinMode: true,
-        ...(mtu > 0 ? { mtu } : {}),
+        mtu,
         ipam: {
           type: 'host-local',
           ranges: podCidrs.map((subnet) => [{ subnet }]),
           routes: podCidrs.map((cidr) => ({ dst: cidr.includes(':') ? '::/0' : '0.0.0.0/0' })),
+          ...(ipamDataDir === undefined ? {} : { dataDir: ipamDataDir }),
         },
       },
-      { type: 'portmap', capabilities: { portMappings: true } },
+      { type: 'portmap', capabilities: { portMappings: true }, snat: true },
     ],
   };
-  return `${JSON.stringify(config, null, 2)}\n`;
+  return `${JSON.stringify(config, undefined, 2)}\n`;
 }
 
 export type CniDecision =
-  | { readonly action: 'write'; readonly file: string; readonly text: string }
-  /** Ours is there and right, or somebody else's is. */
-  | { readonly action: 'none'; readonly foreign: string | undefined };
+  | { readonly action: 'write'; readonly reason: 'missing' | 'changed' }
+  | { readonly action: 'keep' }
+  /** `file` is what the runtime will use instead of ours. */
+  | { readonly action: 'leave'; readonly file: string };
 
 /**
- * Whether a configuration has to be written. Files that the runtime would read count, in its order;
- * a foreign one is left alone, and then ours is not written beside it.
+ * What to do about the CNI folder. Runtimes take the first configuration by name, so: a foreign one alone is left
+ * alone, one that sorts before ours wins and ours stays as it is, one that sorts after ours changes nothing.
+ * `present` is the text of our file, undefined when there is none.
  */
-export function decideCni(plan: PodNetworkPlan, files: readonly string[], ours: string | undefined): CniDecision {
-  const foreign = files.filter((f) => /\.(conf|conflist|json)$/.test(f) && f !== cniFileName).sort()[0];
-  if (foreign !== undefined && ours === undefined) return { action: 'none', foreign };
-  const text = generateCniConfig(plan);
-  return text === ours ? { action: 'none', foreign } : { action: 'write', file: cniFileName, text };
+export function decideCni(fileNames: readonly string[], present: string | undefined, wanted: string): CniDecision {
+  const foreign = fileNames.filter((name) => name !== cniFileName && /\.(conf|conflist|json)$/.test(name)).sort()[0];
+  if (foreign !== undefined && (present === undefined || foreign < cniFileName)) {
+    return { action: 'leave', file: foreign };
+  }
+  if (present === undefined) return { action: 'write', reason: 'missing' };
+  return present === wanted ? { action: 'keep' } : { action: 'write', reason: 'changed' };
 }

@@ -1,39 +1,74 @@
-/** Which traffic of pods needs the node's address, because nobody out there knows theirs. */
-export interface MasqueradePlan {
-  /** This node's pods. */
+import { createHash } from 'node:crypto';
+
+export interface MasqueradeSettings {
+  readonly bridgeName: string;
   readonly podCidrs: readonly string[];
-  /** What knows pod addresses without translation: all pods of the cluster, or this node's alone where that is not known. */
+  /** Addresses that see pods under their own address: other nodes' pods. */
   readonly clusterCidrs: readonly string[];
+  /**
+   * Frames between two ports of the bridge pass the packet filter (br_netfilter). Where they do not, the answer of a
+   * Service's endpoint to a pod on the same bridge would go straight to it, past the translation.
+   */
+  readonly bridgeIsFiltered: boolean;
 }
 
-export const masqueradeTable = 'keelson-pods';
-
-const families = [
-  { family: 'ip', isMember: (cidr: string) => !cidr.includes(':') },
-  { family: 'ip6', isMember: (cidr: string) => cidr.includes(':') },
-] as const;
-
-/**
- * The whole table as one nft transaction, the same whether it exists or not. Replacing it loses no
- * flow: translations that are established live in conntrack.
- */
-export function compileMasquerade(plan: MasqueradePlan): string {
-  return families
-    .map(({ family, isMember }) => {
-      const sources = plan.podCidrs.filter(isMember);
-      const known = [...new Set([...plan.clusterCidrs, ...plan.podCidrs])].filter(isMember);
-      const table = `${family} ${masqueradeTable}`;
-      if (sources.length === 0) return `add table ${table}\ndelete table ${table}\n`;
-      return `add table ${table}
-delete table ${table}
-table ${table} {
-  comment "keelson: pods leaving the pod network take the node's address";
-  chain postrouting {
-    type nat hook postrouting priority srcnat;
-    ${family} saddr { ${sources.join(', ')} } ${family} daddr != { ${known.join(', ')} } fib daddr type != local masquerade
-  }
+export interface MasqueradeTable {
+  readonly family: 'ip' | 'ip6';
+  readonly name: string;
+  /** In the comment of each rule: says that the rule is as this keelson would write it. */
+  readonly tag: string;
+  readonly rules: readonly string[];
+  /** Puts the table in place of whatever has its name, in one transaction. */
+  readonly script: string;
 }
-`;
-    })
-    .join('');
+
+export const masqueradeTableName = 'keelson-pods';
+const chain = 'postrouting';
+
+/** One table for each address family of the pod network: what leaves it gets the node's address. */
+export function generateMasquerade(settings: MasqueradeSettings): readonly MasqueradeTable[] {
+  return (['ip', 'ip6'] as const).flatMap((family): MasqueradeTable[] => {
+    const ours = ofFamily(settings.podCidrs, family);
+    if (ours.length === 0) return [];
+    const pods = `{ ${ours.join(', ')} }`;
+    const multicast = family === 'ip' ? '224.0.0.0/4' : 'ff00::/8';
+    const inside = [...new Set([...ours, ...ofFamily(settings.clusterCidrs, family)])];
+    // One match for each range: they may overlap, which an anonymous set of ranges does not allow.
+    const outside = [...inside, multicast].map((range) => `${family} daddr != ${range}`).join(' ');
+    const sameBridge = `ct status dnat oifname "${settings.bridgeName}" ${family} saddr ${pods} ${family} daddr ${pods}`;
+    const rules = [
+      `${family} saddr ${pods} ${outside} fib daddr type != local masquerade fully-random`,
+      ...(settings.bridgeIsFiltered ? [] : [`${sameBridge} masquerade fully-random`]),
+    ];
+    const where = `${family} ${masqueradeTableName}`;
+    const tag = `keelson ${createHash('sha256').update(rules.join('\n')).digest('hex').slice(0, 12)}`;
+    const lines = [
+      `add table ${where}`,
+      `delete table ${where}`,
+      `add table ${where}`,
+      `add chain ${where} ${chain} { type nat hook postrouting priority 100; policy accept; }`,
+      ...rules.map((rule) => `add rule ${where} ${chain} ${rule} comment "${tag}"`),
+    ];
+    return [{ family, name: masqueradeTableName, tag, rules, script: `${lines.join('\n')}\n` }];
+  });
 }
+
+/** Whether the output of `nft -j list table` shows the table as wanted. */
+export function isInPlace(json: string, wanted: MasqueradeTable): boolean {
+  const items = (JSON.parse(json) as { nftables?: readonly NftItem[] }).nftables ?? [];
+  const rules = items.flatMap((item) => (item.rule ? [item.rule] : []));
+  const hooks = items.flatMap((item) => (item.chain?.hook ? [item.chain.hook] : []));
+  return (
+    hooks.join() === 'postrouting' &&
+    rules.length === wanted.rules.length &&
+    rules.every((rule) => rule.comment === wanted.tag)
+  );
+}
+
+interface NftItem {
+  readonly rule?: { readonly comment?: string };
+  readonly chain?: { readonly hook?: string };
+}
+
+const ofFamily = (cidrs: readonly string[], family: 'ip' | 'ip6'): readonly string[] =>
+  cidrs.filter((cidr) => cidr.includes(':') === (family === 'ip6'));

@@ -1,82 +1,181 @@
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Exec } from '../host/exec.ts';
+import { ExecError } from '../host/exec.ts';
 import { atomicWrite, readIfExists } from '../host/files.ts';
-import { errnoOf, errorFields, isAbort } from '../lib/errors.ts';
+import { AgentError, errorFields, messageOf } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
-import { cniFileName, decideCni, type PodNetworkPlan } from './cni-config.ts';
-import { compileMasquerade } from './masquerade.ts';
+import { cniFileName, decideCni, generateCniConfig } from './cni-config.ts';
+import type { MasqueradeTable } from './masquerade.ts';
+import { generateMasquerade, isInPlace, masqueradeTableName } from './masquerade.ts';
 
 export interface PodNetworkOptions {
+  readonly exec: Pick<Exec, 'run'>;
+  readonly log: Log;
   readonly cniConfDir: string;
   readonly bridgeName: string;
+  /** Of the pods' interfaces; 0 takes that of the host's default route. */
   readonly mtu: number;
-  /** The pods of the whole cluster; empty where nobody said. */
   readonly clusterCidrs: readonly string[];
-  readonly exec: Exec;
-  readonly log: Log;
+  /** Where host-local keeps its leases; absent: its own default. */
+  readonly ipamDataDir?: string;
+  /** Default /proc and /sys. */
+  readonly procDir?: string;
+  readonly sysDir?: string;
 }
 
-/**
- * Without forwarding no pod reaches anything. Bridged packets have to pass the firewall, or the answer
- * of a Service's endpoint on the same bridge never meets the translation that it belongs to; where the
- * br_netfilter module is not loaded these two files do not exist, and the Service rules masquerade instead.
- */
-const sysctls: Readonly<Record<string, string>> = {
-  '/proc/sys/net/ipv4/ip_forward': '1',
-  '/proc/sys/net/ipv6/conf/all/forwarding': '1',
-  '/proc/sys/net/bridge/bridge-nf-call-iptables': '1',
-  '/proc/sys/net/bridge/bridge-nf-call-ip6tables': '1',
-};
-const timeoutMs = 10_000;
+/** Whose pod network it is: 'ours' is set up and masqueraded, 'foreign' is left alone, 'unknown' has no pod CIDR yet. */
+export type NetworkOwner = 'ours' | 'foreign' | 'unknown';
 
-/** Owns the CNI configuration and the masquerading of the pod network that keelson makes where nobody else did. */
+/**
+ * EXECUTOR: makes the pod network where nobody else does: the CNI configuration, the kernel settings it needs and the
+ * masquerading of what leaves it. Idempotent: what is right is not touched, so it may run at any time.
+ */
 export class PodNetwork {
-  readonly #o: PodNetworkOptions;
-  #saidForeign = false;
+  readonly #options: PodNetworkOptions;
+  readonly #said = new Set<string>();
 
   constructor(options: PodNetworkOptions) {
-    this.#o = options;
+    this.#options = options;
   }
 
-  /**
-   * Makes the network for these pod CIDRs, or leaves it alone where somebody else's configuration is
-   * found. Idempotent; called again whenever the node's CIDRs change.
-   */
-  async ensure(podCidrs: readonly string[], signal: AbortSignal): Promise<void> {
-    if (podCidrs.length === 0) return;
-    const { cniConfDir, bridgeName, mtu, clusterCidrs, exec, log } = this.#o;
-    const plan: PodNetworkPlan = { podCidrs, bridgeName, mtu };
-    await mkdir(cniConfDir, { recursive: true, mode: 0o755 });
-    const decision = decideCni(plan, await readdir(cniConfDir), await readIfExists(join(cniConfDir, cniFileName)));
-    if (decision.action === 'none' && decision.foreign !== undefined) {
-      if (!this.#saidForeign)
-        log.info({ file: join(cniConfDir, decision.foreign) }, 'pod network is configured by somebody else');
-      this.#saidForeign = true;
-      return;
+  /** Throws when a step failed that pods cannot do without; to be called again then, and when the CIDRs change. */
+  async ensure(podCidrs: readonly string[], signal: AbortSignal): Promise<NetworkOwner> {
+    if (podCidrs.length === 0) return 'unknown';
+    const owner = await this.#ensureCniConfig(podCidrs);
+    if (owner === 'foreign') {
+      await this.#removeMasquerade(signal);
+      return owner;
     }
-    await this.#setSysctls(podCidrs);
-    const input = compileMasquerade({ podCidrs, clusterCidrs });
-    await exec.run('nft', ['-f', '-'], { signal, timeoutMs, input });
+    await this.#enableForwarding(podCidrs);
+    const bridgeIsFiltered = await this.#filterBridge(signal);
+    const { bridgeName, clusterCidrs } = this.#options;
+    const tables = generateMasquerade({ bridgeName, podCidrs, clusterCidrs, bridgeIsFiltered });
+    for (const table of tables) await this.#ensureMasquerade(table, signal);
+    return owner;
+  }
+
+  async #ensureCniConfig(podCidrs: readonly string[]): Promise<NetworkOwner> {
+    const { cniConfDir, bridgeName, mtu, ipamDataDir, log } = this.#options;
+    const wanted = generateCniConfig({
+      bridgeName,
+      podCidrs,
+      mtu: mtu || (await this.#hostMtu()),
+      ...(ipamDataDir === undefined ? {} : { ipamDataDir }),
+    });
+    const path = join(cniConfDir, cniFileName);
+    await mkdir(cniConfDir, { recursive: true });
+    const present = await readIfExists(path);
+    const decision = decideCni(await readdir(cniConfDir), present, wanted);
+    if (decision.action === 'leave') {
+      const file = join(cniConfDir, decision.file);
+      this.#once('info', { file }, 'the pod network is left to the CNI configuration that is there');
+      return 'foreign';
+    }
     if (decision.action === 'write') {
-      await atomicWrite(join(cniConfDir, decision.file), decision.text, { mode: 0o644 });
-      log.info({ file: join(cniConfDir, decision.file), podCidrs }, 'pod network configured');
+      await atomicWrite(path, wanted, { mode: 0o644 });
+      log.info({ file: path, podCidrs, reason: decision.reason }, 'wrote the CNI configuration');
+    }
+    return 'ours';
+  }
+
+  /** MTU of the interface that the default route leaves by, 1500 when there is none. */
+  async #hostMtu(): Promise<number> {
+    const { procDir = '/proc', sysDir = '/sys' } = this.#options;
+    // /proc/net is the calling thread's; columns: Iface Destination Gateway …, addresses in hexadecimal.
+    const routes = (await readIfExists(join(procDir, 'net/route'))) ?? '';
+    const line = routes.split('\n').find((one) => one.split(/\s+/)[1] === '00000000');
+    const name = line?.split(/\s+/)[0];
+    const mtu = name ? await readIfExists(join(sysDir, 'class/net', name, 'mtu')) : undefined;
+    return Number(mtu) || 1500;
+  }
+
+  async #enableForwarding(podCidrs: readonly string[]): Promise<void> {
+    const keys = new Set(podCidrs.map((cidr) => (cidr.includes(':') ? 'ipv6/conf/all/forwarding' : 'ipv4/ip_forward')));
+    for (const key of keys) {
+      if (await this.#sysctl(`net/${key}`)) continue;
+      const hint = `set it on the host: sysctl -w net.${key.replaceAll('/', '.')}=1`;
+      this.#once('warn', { sysctl: key, hint }, 'cannot enable forwarding: pods reach only this node');
     }
   }
 
-  async #setSysctls(podCidrs: readonly string[]): Promise<void> {
-    const ipv6 = podCidrs.some((cidr) => cidr.includes(':'));
-    for (const [file, value] of Object.entries(sysctls)) {
-      if (!ipv6 && file.includes('ipv6')) continue;
+  /** Has frames between two pods of the bridge seen by connection tracking; false when this kernel cannot. */
+  async #filterBridge(signal: AbortSignal): Promise<boolean> {
+    const key = 'net/bridge/bridge-nf-call-iptables';
+    if (await this.#sysctl(key)) return true;
+    try {
+      await this.#options.exec.run('modprobe', ['br_netfilter'], { signal, timeoutMs: 10_000 });
+    } catch (error) {
+      signal.throwIfAborted();
+      this.#options.log.debug(errorFields(error), 'cannot load br_netfilter');
+    }
+    if (await this.#sysctl(key)) return true;
+    this.#once(
+      'warn',
+      { sysctl: key, hint: 'load the kernel module br_netfilter at boot' },
+      'bridged packets are not filtered: pods of this node see the node as client of a Service when they share it',
+    );
+    return false;
+  }
+
+  /** Sets a kernel setting to 1; false when it is neither 1 nor could be set. */
+  async #sysctl(key: string): Promise<boolean> {
+    const path = join(this.#options.procDir ?? '/proc', 'sys', key);
+    if ((await readIfExists(path))?.trim() === '1') return true;
+    try {
+      await writeFile(path, '1', { flag: 'r+' });
+      return true;
+    } catch (error) {
+      this.#options.log.debug({ sysctl: key, err: messageOf(error) }, 'cannot change a kernel setting');
+      return false;
+    }
+  }
+
+  async #ensureMasquerade(table: MasqueradeTable, signal: AbortSignal): Promise<void> {
+    try {
+      const present = await this.#listTable(table.family, signal);
+      if (present !== undefined && isInPlace(present, table)) return;
+      await this.#nft(['-f', '-'], signal, table.script);
+    } catch (error) {
+      signal.throwIfAborted();
+      throw new AgentError('PodNetworkFailed', 'cannot masquerade what leaves the pod network', {
+        cause: error,
+        retryable: true,
+        hint: 'keelson needs nft and the capability NET_ADMIN',
+      });
+    }
+    this.#options.log.info({ table: `${table.family} ${table.name}` }, 'masquerading what leaves the pod network');
+  }
+
+  async #removeMasquerade(signal: AbortSignal): Promise<void> {
+    for (const family of ['ip', 'ip6'] as const) {
       try {
-        if ((await readFile(file, 'utf8')).trim() !== value) await writeFile(file, value);
+        if ((await this.#listTable(family, signal)) === undefined) continue;
+        await this.#nft(['delete', 'table', family, masqueradeTableName], signal);
       } catch (error) {
-        if (isAbort(error)) throw error;
-        // Absent: the kernel has no such feature. Read-only (a container, a hardened host): someone else must set it.
-        if (errnoOf(error) === 'ENOENT') continue;
-        const hint = `set it where the host is configured: sysctl -w ${file.slice('/proc/sys/'.length).replaceAll('/', '.')}=${value}`;
-        this.#o.log.warn({ file, value, ...errorFields(error), hint }, 'cannot set a kernel parameter that pods need');
+        signal.throwIfAborted();
+        this.#once('warn', errorFields(error), 'cannot tell whether old masquerading rules of keelson are left');
       }
     }
+  }
+
+  async #listTable(family: string, signal: AbortSignal): Promise<string | undefined> {
+    try {
+      return await this.#nft(['-j', 'list', 'table', family, masqueradeTableName], signal);
+    } catch (error) {
+      if (error instanceof ExecError && error.stderr.includes('No such file')) return undefined;
+      throw error;
+    }
+  }
+
+  async #nft(args: readonly string[], signal: AbortSignal, input = ''): Promise<string> {
+    return (await this.#options.exec.run('nft', args, { signal, timeoutMs: 30_000, input })).stdout;
+  }
+
+  #once(level: 'info' | 'warn', fields: object, message: string): void {
+    const said = `${message} ${JSON.stringify(fields)}`;
+    if (this.#said.has(said)) return;
+    this.#said.add(said);
+    this.#options.log[level](fields, message);
   }
 }

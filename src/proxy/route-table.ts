@@ -24,6 +24,7 @@ export class RouteTable {
   readonly #byService = new Map<string, ReadonlySet<string>>();
   /** How many winning routes may reach this address on this node. */
   readonly #localTargets = new Map<string, number>();
+  #changedTargets = new Set<string>();
 
   get(frontend: string): Route | undefined {
     return this.#claims.get(frontend)?.[0]?.route;
@@ -36,6 +37,18 @@ export class RouteTable {
   /** Addresses that may be client and endpoint of the same connection through this node. */
   localTargets(): ReadonlyMap<string, number> {
     return this.#localTargets;
+  }
+
+  /** Addresses whose membership in `localTargets` may have changed since the last call. */
+  takeChangedTargets(): ReadonlySet<string> {
+    const changed = this.#changedTargets;
+    this.#changedTargets = new Set();
+    return changed;
+  }
+
+  /** `namespace/name` of the Service that has the frontend. */
+  ownerOf(frontend: string): string | undefined {
+    return this.#claims.get(frontend)?.[0]?.serviceKey;
   }
 
   /** Replaces the routes of one Service; none removes it. Returns the frontends whose route differs now. */
@@ -74,6 +87,7 @@ export class RouteTable {
   #countTargets(route: Route | undefined, by: 1 | -1): void {
     for (const target of route?.targets ?? []) {
       if (!target.mayBeLocal) continue;
+      this.#changedTargets.add(target.ip);
       const count = (this.#localTargets.get(target.ip) ?? 0) + by;
       if (count > 0) this.#localTargets.set(target.ip, count);
       else this.#localTargets.delete(target.ip);

@@ -1,3 +1,4 @@
+import type { StaleFlows } from '../conntrack.ts';
 import type { DesiredFrontend } from './compile.ts';
 import { parsePickChain } from './compile.ts';
 import type { FrontendChange } from './diff-frontend.ts';
@@ -22,14 +23,6 @@ export interface Transaction {
   readonly removesStrays: boolean;
   /** UDP flows that the change leaves behind in connection tracking. */
   readonly stale: readonly StaleFlows[];
-}
-
-/** UDP flows to a virtual address that lead to `endpoint`; undefined: those that were never translated. */
-export interface StaleFlows {
-  readonly ip: string;
-  readonly port: number;
-  /** `10.244.0.5 . 53`. */
-  readonly endpoint: string | undefined;
 }
 
 export interface DesiredChanges {

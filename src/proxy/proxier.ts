@@ -1,0 +1,232 @@
+import type { Service } from '../api/core-v1.ts';
+import type { EndpointSlice } from '../api/discovery-v1.ts';
+import type { Exec } from '../host/exec.ts';
+import type { RunCause } from '../lib/bounded-runner.ts';
+import { BoundedRunner } from '../lib/bounded-runner.ts';
+import type { Clock } from '../lib/clock.ts';
+import { errorFields, messageOf } from '../lib/errors.ts';
+import type { Log } from '../lib/log.ts';
+import { ConntrackCleaner } from './conntrack.ts';
+import { EndpointSliceTracker } from './endpointslice-tracker.ts';
+import { NftTable } from './nftables/apply.ts';
+import type { DesiredFrontend } from './nftables/compile.ts';
+import { compileRoute, frontendElement } from './nftables/compile.ts';
+import type { DesiredChanges } from './nftables/diff.ts';
+import { commit, planTransactions } from './nftables/diff.ts';
+import type { RulesetOptions } from './nftables/ruleset.ts';
+import type { TableState } from './nftables/table-state.ts';
+import { readService } from './read-service.ts';
+import { readSlice } from './read-slice.ts';
+import { routeService } from './route-services.ts';
+import { RouteTable } from './route-table.ts';
+import { ServiceTracker } from './service-tracker.ts';
+
+export interface ProxierOptions {
+  readonly exec: Pick<Exec, 'run'>;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly nodeName: string;
+  readonly masqueradeAll: boolean;
+  /** Where pods live; connections from elsewhere to a virtual address are masqueraded. Empty: none are. */
+  readonly clusterCidrs: readonly string[];
+  readonly masqueradeBit: number;
+  /** Between two syncs; default 10. */
+  readonly minSyncPeriodMs?: number;
+  /** Between two looks at what another program may have done to the table; default 30 000. */
+  readonly syncPeriodMs?: number;
+}
+
+/** A transaction of this many elements takes the kernel a few hundredths of a second. */
+const maxWritesPerTransaction = 4_000;
+/** Reading a table back takes nft about 25 µs an element; a larger one than this is read at every tenth check only. */
+const smallTable = 1_000;
+const checksPerFullRead = 10;
+const backoff = { initialMs: 200, maxMs: 30_000 };
+
+/**
+ * Keeps the kernel's table in step with Services and EndpointSlices: drain, route, plan, run, commit. What the kernel
+ * holds is remembered; after a failure it counts as unknown and is read back before anything else is written. Stopping
+ * leaves the rules as they are, and starting adopts them: only what differs is ever written.
+ */
+export class Proxier {
+  /** Resolves when the kernel has all Services for the first time. */
+  readonly synced: Promise<void>;
+  readonly #log: Log;
+  readonly #nodeName: string;
+  readonly #ruleset: RulesetOptions;
+  readonly #table: NftTable;
+  readonly #runner: BoundedRunner;
+  readonly #cleaner: ConntrackCleaner;
+  readonly #services = new ServiceTracker();
+  readonly #slices = new EndpointSliceTracker();
+  readonly #routes = new RouteTable();
+  /** What was last said of an object, so that it is said once. */
+  readonly #said = new Map<string, string>();
+  readonly #markSynced: () => void;
+  /** Undefined: not known, read it back. */
+  #state: TableState | undefined;
+  #version: string | undefined;
+  #sourcesSynced = false;
+  #checks = 0;
+  #failure: string | undefined;
+
+  constructor(options: ProxierOptions) {
+    const { exec, clock, log } = options;
+    this.#log = log;
+    this.#nodeName = options.nodeName;
+    const { masqueradeAll, clusterCidrs, masqueradeBit } = options;
+    const ipv4 = clusterCidrs.filter((cidr) => !cidr.includes(':'));
+    this.#ruleset = { family: 'ip', table: 'keelson', masqueradeAll, clusterCidrs: ipv4, masqueradeBit };
+    this.#table = new NftTable(exec, this.#ruleset);
+    this.#cleaner = new ConntrackCleaner({ exec, clock, log, family: 'ipv4' });
+    const policy = {
+      minIntervalMs: options.minSyncPeriodMs ?? 10,
+      maxIntervalMs: options.syncPeriodMs ?? 30_000,
+      backoff,
+    };
+    this.#runner = new BoundedRunner({ clock, policy, step: (cause, signal) => this.syncOnce(cause, signal) });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.synced = promise;
+    this.#markSynced = resolve;
+  }
+
+  /** `key` is namespace/name; undefined: the Service is gone. */
+  onServiceChange(key: string, service: Service | undefined): void {
+    const read = service ? readService(service, 'IPv4') : undefined;
+    this.#say(`Service ${key} problems`, read?.problems, 'part of a Service cannot be used');
+    this.#say(`Service ${key} fields`, read?.notHonoured, 'a Service uses fields that keelson does not honour yet');
+    if (this.#services.update(key, read?.service)) this.#runner.poke();
+  }
+
+  /** `key` is the slice's own namespace/name; undefined: it is gone. */
+  onSliceChange(key: string, slice: EndpointSlice | undefined): void {
+    const read = slice ? readSlice(slice, 'IPv4') : undefined;
+    this.#say(`EndpointSlice ${key} problems`, read?.problems, 'part of an EndpointSlice cannot be used');
+    if (this.#slices.update(key, read?.slice)) this.#runner.poke();
+  }
+
+  /** All Services and EndpointSlices have been told once. Before that, nothing is written, so nothing is removed. */
+  sourcesSynced(): void {
+    this.#sourcesSynced = true;
+    this.#runner.poke();
+  }
+
+  /** Runs until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    await Promise.all([this.#runner.run(signal), this.#cleaner.run(signal)]);
+  }
+
+  /** One pass; throws when the kernel may not have what it should, which has been logged. */
+  async syncOnce(cause: RunCause, signal: AbortSignal): Promise<void> {
+    if (!this.#sourcesSynced) return;
+    try {
+      await this.#sync(cause, signal);
+    } catch (error) {
+      this.#state = undefined;
+      if (!signal.aborted) this.#failed(error);
+      throw error;
+    }
+    if (this.#failure !== undefined) this.#log.info({}, 'Services are programmed again');
+    this.#failure = undefined;
+    this.#markSynced();
+  }
+
+  async #sync(cause: RunCause, signal: AbortSignal): Promise<void> {
+    this.#version ??= await this.#table.checkVersion(signal);
+    if (this.#state && cause === 'periodic' && (await this.#mayHaveChanged(this.#state, signal))) {
+      this.#state = undefined;
+    }
+    const known = this.#state;
+    const state = known ?? (await this.#table.read(signal));
+    this.#state = state;
+    // From here to the first transaction nothing waits, so what is drained is what is planned.
+    const changed = this.#reroute();
+    const desired = known ? this.#changesOf(changed) : this.#everything(state);
+    let writes = 0;
+    for (const transaction of planTransactions(state, desired, this.#ruleset, maxWritesPerTransaction)) {
+      await this.#table.run(transaction.script, signal);
+      commit(state, transaction);
+      this.#cleaner.remove(transaction.stale);
+      writes += transaction.writes;
+      if (cause === 'periodic') {
+        this.#log.warn({ table: this.#ruleset.table }, 'another program changed the ruleset; repaired');
+      }
+    }
+    this.#log.debug({ cause, services: changed.size, writes }, 'Services are in step');
+  }
+
+  /** Drains the trackers into the route table; returns the frontends that differ. */
+  #reroute(): ReadonlySet<string> {
+    const dirty = new Set<string>(this.#services.drain().keys());
+    for (const key of this.#slices.drain()) dirty.add(key);
+    const frontends = new Set<string>();
+    for (const key of dirty) {
+      const service = this.#services.get(key);
+      const context = { nodeName: this.#nodeName };
+      const routes = service ? routeService(service, this.#slices.endpointsOf(key), context) : [];
+      const { changed, conflicts } = this.#routes.update(key, service?.createdAt ?? '', routes);
+      for (const frontend of changed) frontends.add(frontend);
+      const what = 'two Services claim the same address and port; the older one has it';
+      const lost = conflicts.map(({ frontend, winner, loser }) => `${frontend}: ${winner} has it, not ${loser}`);
+      this.#say(`Service ${key} conflicts`, lost, what);
+    }
+    return frontends;
+  }
+
+  #changesOf(frontends: ReadonlySet<string>): DesiredChanges {
+    const local = this.#routes.localTargets();
+    const hairpins = [...this.#routes.takeChangedTargets()].map((ip) => [ip, local.has(ip)] as const);
+    return { frontends: [...frontends].map((frontend) => this.#desired(frontend)), hairpins };
+  }
+
+  /** Every frontend wanted, those that other Services wait for first, then what the kernel has besides. */
+  #everything(state: TableState): DesiredChanges {
+    this.#routes.takeChangedTargets();
+    const local = this.#routes.localTargets();
+    const addresses = new Set([...local.keys(), ...state.hairpins]);
+    const keys = [...this.#routes.frontends()];
+    const first = keys.filter((key) => this.#isUrgent(key));
+    const frontends = new Map([...first, ...keys].map((key) => this.#desired(key)));
+    for (const element of state.frontends.keys()) if (!frontends.has(element)) frontends.set(element, undefined);
+    return { frontends, hairpins: [...addresses].map((ip) => [ip, local.has(ip)] as const) };
+  }
+
+  /** Name service and the API server: what a cold node's pods ask for before anything else. */
+  #isUrgent(frontend: string): boolean {
+    return frontend.endsWith(' 53') || this.#routes.ownerOf(frontend) === 'default/kubernetes';
+  }
+
+  #desired(frontend: string): readonly [string, DesiredFrontend | undefined] {
+    const route = this.#routes.get(frontend);
+    if (route) {
+      const desired = compileRoute(route);
+      return [frontendElement(desired.id), desired];
+    }
+    const [ip = '', protocol = '', port = ''] = frontend.split(' ');
+    return [`${ip} . ${protocol.toLowerCase()} . ${port}`, undefined];
+  }
+
+  /** Whether to read the table back: it lost a chain, or it is due for a look at every element. */
+  async #mayHaveChanged(state: TableState, signal: AbortSignal): Promise<boolean> {
+    this.#checks += 1;
+    const due = state.frontends.size < smallTable || this.#checks % checksPerFullRead === 0;
+    return due || !(await this.#table.hasChains(state, signal));
+  }
+
+  #failed(error: unknown): void {
+    const failure = messageOf(error);
+    if (failure === this.#failure) return;
+    this.#failure = failure;
+    this.#log.error(errorFields(error), 'Services are not in step with the kernel; trying again');
+  }
+
+  /** Warns of `items` once, until they change; none forgets that anything was said. */
+  #say(about: string, items: readonly string[] | undefined, message: string): void {
+    const said = items?.slice(0, 5).join('; ') ?? '';
+    if (said === '') this.#said.delete(about);
+    else if (this.#said.get(about) !== said) {
+      this.#said.set(about, said);
+      this.#log.warn({ about: about.split(' ').slice(0, 2).join(' '), details: said }, message);
+    }
+  }
+}

@@ -1,0 +1,101 @@
+import type { Service } from '../api/core-v1.ts';
+import type { EndpointSlice } from '../api/discovery-v1.ts';
+import type { KubeApi } from '../kubeapi/kube-api.ts';
+import { isForbidden } from '../kubeapi/kube-api.ts';
+import { Reflector } from '../kubeapi/reflector.ts';
+import { endpointSlices, services } from '../kubeapi/resources.ts';
+import type { Clock } from '../lib/clock.ts';
+import { errorFields } from '../lib/errors.ts';
+import type { Log } from '../lib/log.ts';
+import type { Proxier } from './proxier.ts';
+import { headlessLabel, proxyNameLabel } from './read-service.ts';
+
+/** Objects that are not for this proxy are not even sent to it, as with kube-proxy. */
+const labelSelector = `!${headlessLabel},!${proxyNameLabel}`;
+
+/**
+ * Feeds a proxier from the API server, under the identity that the client given here has. A missing permission is
+ * said once with its remedy; the reflectors try on, so that granting it is enough.
+ */
+export class ServiceFeed {
+  readonly #services: Reflector<Service>;
+  readonly #slices: Reflector<EndpointSlice>;
+  readonly #proxier: Pick<Proxier, 'onServiceChange' | 'onSliceChange' | 'sourcesSynced'>;
+  readonly #log: Log;
+
+  constructor(options: {
+    api: KubeApi;
+    proxier: Pick<Proxier, 'onServiceChange' | 'onSliceChange' | 'sourcesSynced'>;
+    clock: Clock;
+    log: Log;
+  }) {
+    const { api, clock, log } = options;
+    this.#proxier = options.proxier;
+    this.#log = log;
+    const common = { api, clock, log, query: { labelSelector } };
+    const health = (resource: string) => (error: unknown) => this.#onHealth(resource, error);
+    this.#services = new Reflector({ ...common, resource: services, onHealth: health('services') });
+    this.#slices = new Reflector({
+      ...common,
+      resource: endpointSlices,
+      onHealth: health('endpointslices'),
+      transform: withoutUnread,
+    });
+  }
+
+  /** The Services known now: pods' environments are made from them too. */
+  get services(): ReadonlyMap<string, Service> {
+    return this.#services.store;
+  }
+
+  get servicesSynced(): Promise<void> {
+    return this.#services.synced;
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    using _services = this.#services.subscribe((key, service) => this.#proxier.onServiceChange(key, service));
+    using _slices = this.#slices.subscribe((key, slice) => this.#proxier.onSliceChange(key, slice));
+    const both = Promise.all([this.#services.synced, this.#slices.synced]);
+    void both.then(() => this.#proxier.sourcesSynced());
+    await Promise.all([this.#services.run(signal), this.#slices.run(signal)]);
+  }
+
+  #onHealth(resource: string, error: unknown): void {
+    if (error === undefined) this.#log.info({ resource }, 'following the API server again');
+    else if (isForbidden(error)) {
+      const remedy = grantCommand(userIn(error.message));
+      this.#log.error(
+        { resource, ...errorFields(error), remedy },
+        'this identity may not follow what Services need: their virtual addresses are not kept up to date',
+      );
+    } else this.#log.warn({ resource, ...errorFields(error) }, 'cannot follow the API server; trying on');
+  }
+}
+
+/** Annotations and owners of a slice are read by nobody here, and there are many slices. */
+function withoutUnread(slice: EndpointSlice): EndpointSlice {
+  const { name, namespace, resourceVersion, uid, labels } = slice.metadata;
+  const metadata = {
+    name,
+    ...(namespace === undefined ? {} : { namespace }),
+    ...(resourceVersion === undefined ? {} : { resourceVersion }),
+    ...(uid === undefined ? {} : { uid }),
+    ...(labels === undefined ? {} : { labels }),
+  };
+  return { ...slice, metadata };
+}
+
+/** The user that the API server names in a 403, or undefined. */
+export const userIn = (message: string): string | undefined => /\bUser "([^"]+)"/.exec(message)?.[1];
+
+/**
+ * What an administrator runs so that this identity may read what kube-proxy reads. `system:node-proxier` is a role of
+ * every cluster and grants reading only. Nodes get it by their group, so that it is done once for all of them.
+ */
+export function grantCommand(user: string | undefined): string {
+  const command = 'kubectl create clusterrolebinding keelson-node-proxier --clusterrole=system:node-proxier';
+  const [, namespace, name] = /^system:serviceaccount:([^:]+):(.+)$/.exec(user ?? '') ?? [];
+  if (namespace && name) return `${command} --serviceaccount=${namespace}:${name}`;
+  if (user === undefined || user.startsWith('system:node:')) return `${command} --group=system:nodes`;
+  return `${command} --user=${user}`;
+}
