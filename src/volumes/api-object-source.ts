@@ -1,0 +1,183 @@
+import type { ConfigMap, Secret } from '../api/core-v1.ts';
+import { isNotFound, type KubeApi } from '../kubeapi/kube-api.ts';
+import { Reflector } from '../kubeapi/reflector.ts';
+import { configMaps, type Resource, secrets } from '../kubeapi/resources.ts';
+import type { Clock } from '../lib/clock.ts';
+import { errorFields } from '../lib/errors.ts';
+import type { Log } from '../lib/log.ts';
+import { type ObjectKind, type ObjectOf, type ObjectRef, type ObjectSource, refKey } from './object-source.ts';
+
+type Held = ConfigMap | Secret;
+
+/** One object that somebody holds. */
+interface Watched {
+  readonly ref: ObjectRef;
+  readonly owners: Set<string>;
+  readonly reflector: Reflector<Held>;
+  readonly stop: AbortController;
+  /** The answer to the first question, until the reflector knows better. A failed one is asked again. */
+  first: Promise<Held | undefined> | undefined;
+  /** The resourceVersion last given away or told, '' for an object that is not there. */
+  seen: string | undefined;
+  /** An immutable object: good for ever, and not watched any more. */
+  settled: Held | undefined;
+}
+
+const resourceOf = (kind: ObjectKind): Resource<Held> => (kind === 'ConfigMap' ? configMaps : secrets);
+
+/**
+ * ConfigMaps and Secrets from the API server, each that a pod on this node refers to watched by itself: that is all
+ * a node's credentials are good for. An object is watched once however many pods hold it, and no longer than they do.
+ *
+ * The first answer comes from a plain GET, one round trip, with the server's own words when it refuses; the watch
+ * gets going at the same time and is what counts from then on.
+ */
+export class ApiObjectSource implements ObjectSource {
+  readonly #api: KubeApi;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #watched = new Map<string, Watched>();
+  readonly #listeners = new Set<(ref: ObjectRef) => void>();
+
+  constructor(options: { readonly api: KubeApi; readonly clock: Clock; readonly log: Log }) {
+    this.#api = options.api;
+    this.#clock = options.clock;
+    this.#log = options.log;
+  }
+
+  acquire(owner: string, refs: readonly ObjectRef[]): void {
+    const wanted = new Set(refs.map(refKey));
+    for (const ref of refs) this.#watch(ref).owners.add(owner);
+    for (const [key, watched] of this.#watched) if (!wanted.has(key)) this.#drop(owner, key, watched);
+  }
+
+  release(owner: string): void {
+    for (const [key, watched] of this.#watched) this.#drop(owner, key, watched);
+  }
+
+  async get<K extends ObjectKind>(
+    kind: K,
+    { namespace, name }: { readonly namespace: string; readonly name: string },
+    signal: AbortSignal,
+  ): Promise<ObjectOf[K] | undefined> {
+    signal.throwIfAborted();
+    const ref = { kind, namespace, name };
+    const watched = this.#watched.get(refKey(ref));
+    if (!watched) throw new Error(`object ${JSON.stringify(namespace)}/${JSON.stringify(name)} not registered`);
+    const now = this.#current(watched);
+    const answer = now ? now.object : await untilAborted(this.#ask(watched), signal);
+    // The watch may have overtaken the answer on the way.
+    return (this.#current(watched)?.object ?? answer) as ObjectOf[K] | undefined;
+  }
+
+  onChange(listener: (ref: ObjectRef) => void): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => this.#listeners.delete(listener) };
+  }
+
+  /** How many objects are held, and how many of them are being watched. */
+  get counts(): { readonly held: number; readonly watched: number } {
+    const held = [...this.#watched.values()];
+    return { held: held.length, watched: held.filter((w) => !w.stop.signal.aborted).length };
+  }
+
+  #watch(ref: ObjectRef): Watched {
+    const key = refKey(ref);
+    const known = this.#watched.get(key);
+    if (known) return known;
+    const { namespace, name } = ref;
+    const reflector = new Reflector<Held>({
+      api: this.#api,
+      resource: resourceOf(ref.kind),
+      query: { namespace, fieldSelector: `metadata.name=${name}` },
+      clock: this.#clock,
+      log: this.#log,
+      transform: strip,
+      // The pods' own watch tells the operator when the server is away; once for each object would drown that.
+      onHealth: (error) => {
+        if (error !== undefined) this.#log.debug({ object: key, ...errorFields(error) }, 'object not followed');
+      },
+    });
+    const watched: Watched = {
+      ref,
+      owners: new Set(),
+      reflector,
+      stop: new AbortController(),
+      first: undefined,
+      seen: undefined,
+      settled: undefined,
+    };
+    reflector.subscribe((_, object) => this.#heard(watched, object));
+    this.#watched.set(key, watched);
+    void reflector.run(watched.stop.signal);
+    return watched;
+  }
+
+  #drop(owner: string, key: string, watched: Watched): void {
+    if (!watched.owners.delete(owner) || watched.owners.size > 0) return;
+    this.#watched.delete(key);
+    watched.stop.abort();
+  }
+
+  #current({ settled, reflector, ref }: Watched): { readonly object: Held | undefined } | undefined {
+    if (settled) return { object: settled };
+    return reflector.hasSynced ? { object: reflector.store.get(`${ref.namespace}/${ref.name}`) } : undefined;
+  }
+
+  #ask(watched: Watched): Promise<Held | undefined> {
+    watched.first ??= this.#fetch(watched).catch((error) => {
+      watched.first = undefined;
+      throw error;
+    });
+    return watched.first;
+  }
+
+  async #fetch(watched: Watched): Promise<Held | undefined> {
+    const { ref, stop } = watched;
+    try {
+      const object = strip(await this.#api.get(resourceOf(ref.kind), ref, stop.signal));
+      watched.seen ??= object.metadata.resourceVersion ?? '';
+      this.#settle(watched, object);
+      return object;
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+      watched.seen ??= '';
+      return undefined;
+    }
+  }
+
+  #heard(watched: Watched, object: Held | undefined): void {
+    const version = object?.metadata.resourceVersion ?? '';
+    if (object) this.#settle(watched, object);
+    if (watched.seen === version) return;
+    watched.seen = version;
+    for (const listener of this.#listeners) listener(watched.ref);
+  }
+
+  #settle(watched: Watched, object: Held): void {
+    if (object.immutable !== true || watched.settled) return;
+    watched.settled = object;
+    watched.stop.abort();
+  }
+}
+
+/** What nobody here reads can be as large as the object itself: annotations often repeat it whole. */
+function strip<T extends Held>(object: T): T {
+  const { name, namespace, uid, resourceVersion } = object.metadata;
+  const metadata = {
+    name,
+    ...(namespace === undefined ? {} : { namespace }),
+    ...(uid === undefined ? {} : { uid }),
+    ...(resourceVersion === undefined ? {} : { resourceVersion }),
+  };
+  return { ...object, metadata };
+}
+
+/** Others may wait for the same answer: a caller that gives up leaves it to them. */
+function untilAborted<T>(answer: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const giveUp = () => reject(signal.reason);
+    signal.addEventListener('abort', giveUp, { once: true });
+    answer.then(resolve, reject).finally(() => signal.removeEventListener('abort', giveUp));
+  });
+}

@@ -1,0 +1,305 @@
+import { mkdir, readdir, realpath } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Pod, ResourceList } from '../api/core-v1.ts';
+import { type PodUid, podUid } from '../api/ids.ts';
+import { quantityValue } from '../api/quantity.ts';
+import { removeTree } from '../host/files.ts';
+import { mountsUnder } from '../host/mount-table.ts';
+import type { Mounts } from '../host/mounts.ts';
+import type { KubeApi } from '../kubeapi/kube-api.ts';
+import type { Clock } from '../lib/clock.ts';
+import { AgentError, errnoOf, errorFields, isAbort } from '../lib/errors.ts';
+import type { Log } from '../lib/log.ts';
+import { computeVolumes, type PayloadVolume, referencedObjects, type WantedVolume } from './compute-volumes.ts';
+import { ensureHostPath } from './host-path.ts';
+import { openNodeMemory } from './node-memory.ts';
+import { type ObjectRef, type ObjectSource, refKey } from './object-source.ts';
+import { PayloadSetup } from './payload-setup.ts';
+import { prepareEmptyDir } from './prepare-volume.ts';
+import { TokenManager } from './token-manager.ts';
+import { assertSafeUid, fileError, VolumeError, type VolumeFailure, volumeFailure } from './volume-error.ts';
+
+/** Where the runtime finds a volume. */
+export interface MountableVolume {
+  readonly hostPath: string;
+  /** Made by the node, and only by it: containers get it read-only whatever they ask for. */
+  readonly readOnly: boolean;
+}
+
+export interface VolumeManagerOptions {
+  readonly rootDir: string;
+  /** Issues tokens; undefined on a node without an API server. */
+  readonly api?: KubeApi | undefined;
+  readonly objects: ObjectSource;
+  readonly mounts: Mounts;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Something that a pod's failed set-up waited for has turned up: its worker should try again. */
+  readonly wake?: (uid: PodUid) => void;
+  /** What the node has for pods; stands in for limits that containers do not have. */
+  readonly allocatable?: () => ResourceList;
+  /** Size of the tmpfs for secrets and tokens; default a tenth of the memory. */
+  readonly memoryBytes?: number;
+  readonly random?: () => number;
+}
+
+interface PodVolumes {
+  readonly uid: PodUid;
+  readonly stop: AbortController;
+  pod: Pod | undefined;
+  wanted: readonly WantedVolume[];
+  refs: ReadonlySet<string>;
+  /** Volumes that need nothing more once they are there. */
+  readonly done: Set<string>;
+  readonly payloads: PayloadSetup;
+  /** Undefined until a set-up has succeeded as a whole. */
+  result: ReadonlyMap<string, MountableVolume> | undefined;
+  /** Something may differ from what is on disk. */
+  dirty: boolean;
+  refreshQueued: boolean;
+}
+
+/**
+ * The volumes of the pods on this node: sets them up before containers start, keeps their content current while they
+ * run, takes them down afterwards. Owns `<root>/pods/<uid>/volumes` and the node's tmpfs.
+ *
+ * Whatever is done for one pod is done in turn. A pod at rest costs a map entry: changes of objects come as events,
+ * tokens share one timer. A volume that was set up once stays usable when its content can no longer be renewed (the
+ * ConfigMap is gone, the API server is away): that is logged, not an error.
+ *
+ * subPath mounts are not made here: who composes the containers' mounts has to refuse them.
+ */
+export class VolumeManager {
+  readonly #o: VolumeManagerOptions;
+  readonly #log: Log;
+  readonly #tokens: TokenManager;
+  readonly #pods = new Map<PodUid, PodVolumes>();
+  readonly #turns = new Map<PodUid, Promise<unknown>>();
+  #memory = '';
+  #realPods = '';
+  #life: AbortSignal | undefined;
+
+  constructor(options: VolumeManagerOptions) {
+    this.#o = options;
+    this.#log = options.log;
+    this.#tokens = new TokenManager({ random: Math.random, ...options, api: options.api });
+  }
+
+  /** Mounts the node's tmpfs where it is not, and begins to follow changes until the signal is aborted. */
+  async start(signal: AbortSignal): Promise<void> {
+    const { rootDir, mounts, memoryBytes, objects } = this.#o;
+    await makeFolder(this.#podsDir);
+    this.#realPods = await realpath(this.#podsDir);
+    const size = memoryBytes === undefined ? {} : { sizeBytes: memoryBytes };
+    this.#memory = await openNodeMemory(rootDir, mounts, { ...size, signal });
+    const changes = objects.onChange((ref) => this.#objectChanged(ref));
+    signal.addEventListener('abort', () => changes[Symbol.dispose](), { once: true });
+    this.#tokens.start((uid) => this.#queueRefresh(uid), signal);
+    this.#life = signal;
+  }
+
+  /**
+   * Sets up the pod's volumes and resolves with where they are, by name. Idempotent; costs nothing when nothing has
+   * changed. Throws a VolumeError that names every volume that could not be set up; the others are.
+   */
+  async setUp(pod: Pod, uid: PodUid, signal: AbortSignal): Promise<ReadonlyMap<string, MountableVolume>> {
+    assertSafeUid(uid);
+    const known = this.#pods.get(uid);
+    if (known?.result && known.pod === pod && !known.dirty) return known.result;
+    return this.#inTurn(uid, () => this.#setUp(pod, uid, signal));
+  }
+
+  /**
+   * Unmounts and removes everything of the pod's volumes; a pod that has none is a success. What a hostPath names is
+   * not touched. Nothing is removed through a mount that cannot be undone: fails with MountedBelow then.
+   */
+  async tearDown(uid: PodUid, signal: AbortSignal): Promise<void> {
+    assertSafeUid(uid);
+    this.#pods.get(uid)?.stop.abort();
+    await this.#inTurn(uid, async () => {
+      this.#pods.delete(uid);
+      this.#o.objects.release(uid);
+      this.#tokens.release(uid);
+      const mounts = await this.#o.mounts.list();
+      const own = [join(this.#realPods, uid), join(this.#memory, uid)].flatMap((dir) => mountsUnder(mounts, dir));
+      for (const { target } of own.reverse()) await this.#o.mounts.unmount(target, signal);
+      await removeTree(join(this.#podsDir, uid, 'volumes'));
+      await removeTree(join(this.#memory, uid));
+    });
+  }
+
+  /** The pods that have anything on this node's disk or in its tmpfs. */
+  async podsOnDisk(): Promise<readonly PodUid[]> {
+    const found = await Promise.all([this.#podsDir, this.#memory].map(foldersIn));
+    return [...new Set(found.flat())].map(podUid);
+  }
+
+  /** Removes the pod's folder with whatever is left in it, after `tearDown`. */
+  async removePodDir(uid: PodUid): Promise<void> {
+    assertSafeUid(uid);
+    await this.#inTurn(uid, async () => {
+      await removeTree(join(this.#podsDir, uid));
+      await removeTree(join(this.#memory, uid));
+    });
+  }
+
+  get #podsDir(): string {
+    return join(this.#o.rootDir, 'pods');
+  }
+
+  async #setUp(pod: Pod, uid: PodUid, signal: AbortSignal): Promise<ReadonlyMap<string, MountableVolume>> {
+    signal.throwIfAborted();
+    if (!this.#life) throw new AgentError('NotStarted', 'the volume manager has not been started');
+    const state = this.#stateOf(uid);
+    this.#take(state, pod);
+    // Before anything is read: a change that comes while we work must count.
+    state.dirty = false;
+    const result = new Map<string, MountableVolume>();
+    const failures: VolumeFailure[] = [];
+    const outcomes = await Promise.allSettled(state.wanted.map((volume) => this.#setUpOne(state, volume, signal)));
+    if (signal.aborted) state.dirty = true;
+    signal.throwIfAborted();
+    for (const [index, volume] of state.wanted.entries()) {
+      const outcome = outcomes[index];
+      if (outcome?.status === 'fulfilled') result.set(volume.name, outcome.value);
+      else failures.push(volumeFailure(volume.name, outcome?.reason));
+    }
+    if (failures.length > 0) {
+      state.dirty = true;
+      throw new VolumeError(failures);
+    }
+    state.result = result;
+    return result;
+  }
+
+  #stateOf(uid: PodUid): PodVolumes {
+    const known = this.#pods.get(uid);
+    if (known) return known;
+    const { objects, mounts, clock } = this.#o;
+    const state: PodVolumes = {
+      uid,
+      stop: new AbortController(),
+      pod: undefined,
+      wanted: [],
+      refs: new Set(),
+      done: new Set(),
+      payloads: new PayloadSetup({ uid, objects, tokens: this.#tokens, mounts, clock, memory: this.#memory }),
+      result: undefined,
+      dirty: true,
+      refreshQueued: false,
+    };
+    this.#pods.set(uid, state);
+    return state;
+  }
+
+  /** Follows a new version of the pod, and the objects that it refers to. */
+  #take(state: PodVolumes, pod: Pod): void {
+    if (state.pod === pod) return;
+    const memory = this.#o.allocatable?.()['memory'];
+    state.pod = pod;
+    state.wanted = computeVolumes(pod, state.uid, {
+      pods: this.#podsDir,
+      memory: this.#memory,
+      allocatableMemory: memory === undefined ? undefined : quantityValue(memory),
+    });
+    const refs = referencedObjects(state.wanted, pod.metadata.namespace ?? 'default');
+    state.refs = new Set(refs.map(refKey));
+    this.#o.objects.acquire(state.uid, refs);
+  }
+
+  async #setUpOne(state: PodVolumes, volume: WantedVolume, signal: AbortSignal): Promise<MountableVolume> {
+    switch (volume.kind) {
+      case 'refused':
+        throw new AgentError('VolumeRefused', volume.message);
+      case 'payload':
+        await this.#fill(state, volume, signal);
+        return { hostPath: volume.path, readOnly: true };
+      case 'emptyDir':
+      case 'hostPath':
+        if (!state.done.has(volume.name)) {
+          if (volume.kind === 'emptyDir') await prepareEmptyDir(volume, this.#o.mounts, signal);
+          else await ensureHostPath(volume.path, volume.type);
+          state.done.add(volume.name);
+        }
+        return { hostPath: volume.path, readOnly: false };
+      default:
+        return volume satisfies never;
+    }
+  }
+
+  /** Writes what the volume should hold; when it holds something already, failing to renew that is no error. */
+  async #fill(state: PodVolumes, volume: PayloadVolume, signal: AbortSignal): Promise<void> {
+    const { pod, uid } = state;
+    if (!pod) return;
+    const outcome = await state.payloads.fill(pod, volume, this.#o.allocatable?.() ?? {}, signal);
+    if (outcome.error === undefined) return;
+    if (signal.aborted || !outcome.usable) throw outcome.error;
+    state.dirty = true;
+    if (!outcome.isNews) return;
+    const { namespace, name } = pod.metadata;
+    const fields = { pod: `${namespace}/${name}`, podUid: uid, volume: volume.name, ...errorFields(outcome.error) };
+    this.#log.warn(fields, 'volume not renewed, its content stays as it is');
+  }
+
+  #objectChanged(ref: ObjectRef): void {
+    const key = refKey(ref);
+    for (const state of this.#pods.values()) if (state.refs.has(key)) this.#queueRefresh(state.uid);
+  }
+
+  #queueRefresh(uid: PodUid): void {
+    const state = this.#pods.get(uid);
+    if (!state || !this.#life || this.#life.aborted) return;
+    state.dirty = true;
+    if (state.refreshQueued) return;
+    state.refreshQueued = true;
+    const signal = AbortSignal.any([state.stop.signal, this.#life]);
+    void this.#inTurn(uid, () => this.#refresh(state, signal)).catch((error) => {
+      if (!isAbort(error)) this.#log.warn({ podUid: uid, ...errorFields(error) }, 'volumes not renewed');
+    });
+  }
+
+  async #refresh(state: PodVolumes, signal: AbortSignal): Promise<void> {
+    state.refreshQueued = false;
+    if (signal.aborted || this.#pods.get(state.uid) !== state || !state.dirty) return;
+    if (!state.result) {
+      this.#o.wake?.(state.uid);
+      return;
+    }
+    state.dirty = false;
+    const payloads = state.wanted.filter((volume) => volume.kind === 'payload');
+    await Promise.all(payloads.map((volume) => this.#fill(state, volume, signal)));
+  }
+
+  /** One after another for each pod. */
+  #inTurn<T>(uid: PodUid, run: () => Promise<T>): Promise<T> {
+    const before = this.#turns.get(uid) ?? Promise.resolve();
+    const turn = before.then(run, run);
+    const settled = turn.then(
+      () => {},
+      () => {},
+    );
+    this.#turns.set(uid, settled);
+    void settled.then(() => {
+      if (this.#turns.get(uid) === settled) this.#turns.delete(uid);
+    });
+    return turn;
+  }
+}
+
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, mode: 0o750 });
+  } catch (error) {
+    throw fileError(path, error);
+  }
+}
+
+async function foldersIn(path: string): Promise<readonly string[]> {
+  try {
+    const entries = await readdir(path, { withFileTypes: true });
+    return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return [];
+    throw fileError(path, error);
+  }
+}
