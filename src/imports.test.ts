@@ -68,7 +68,8 @@ const isForTests = (path: string) => path.startsWith('testing/') || posix.basena
 
 /** The imports of a file: statements, re-exports and import(). */
 function importsOf(file: string, text: string): Import[] {
-  const pattern = /(?:^|\n)\s*(?:import|export)\b[^;'"]*?\bfrom\s*['"]([\w@./:-]+)['"]|\bimport\s*\(?\s*['"]([\w@./:-]+)['"]/g;
+  const pattern =
+    /(?:^|\n)\s*(?:import|export)\b[^;'"]*?\bfrom\s*['"]([\w@./:-]+)['"]|\bimport\s*\(?\s*['"]([\w@./:-]+)['"]/g;
   return [...text.matchAll(pattern)].map(([, statement, call]) => {
     const specifier = statement ?? call ?? '';
     const relative = specifier.startsWith('.');
