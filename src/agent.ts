@@ -1,8 +1,156 @@
+import { buildHostParts } from './assembly/host-parts.ts';
+import { keepHouse, keepMirrors, keepPodNetwork, startPods } from './assembly/loops.ts';
+import { buildNodeHalf } from './assembly/node-half.ts';
+import { buildPodsHalf, type PodsHalf } from './assembly/pods-half.ts';
+import { buildServicesHalf } from './assembly/services-half.ts';
 import type { Config } from './config/config.ts';
-import { AgentError } from './lib/errors.ts';
+import { hostExec } from './host/exec.ts';
+import { HostMounts } from './host/mount-table.ts';
+import { lockRootDir } from './host/root-lock.ts';
+import { SystemdNotifier, takeNotifyEnvironment } from './host/sd-notify.ts';
+import { createKubeClient, type KubeClient } from './kubeapi/client.ts';
+import { EventRecorder, LogEventSink } from './kubeapi/event-recorder.ts';
+import { Reflector } from './kubeapi/reflector.ts';
+import { pods } from './kubeapi/resources.ts';
+import { systemClock as clock } from './lib/clock.ts';
 import type { Log } from './lib/log.ts';
+import { Tasks } from './lib/tasks.ts';
+import { ManifestDir } from './pod/manifest-dir.ts';
+import { PodSources } from './pod/sources.ts';
+import { version } from './version.ts';
+import { ApiObjectSource } from './volumes/api-object-source.ts';
+import { ManifestObjectSource } from './volumes/manifest-object-source.ts';
+import { VolumeManager } from './volumes/volume-manager.ts';
 
-/** Builds the whole daemon out of the config and runs it until the signal is aborted. */
-export async function runAgent(_config: Config, _log: Log, _signal: AbortSignal): Promise<void> {
-  throw new AgentError('NotAssembled', 'not assembled yet');
+/** A relist that has not worked for so long means that the process, not the runtime, needs help; upstream's threshold. */
+const unhealthyAfterMs = 180_000;
+
+/**
+ * Builds the whole daemon out of the config and runs it until the signal is aborted. Everything is made
+ * here, by constructors, in the order of the folders; nothing is found through a registry. Stopping
+ * leaves containers and Service rules as they are: the next start adopts them.
+ */
+export async function runAgent(config: Config, log: Log, signal: AbortSignal): Promise<void> {
+  const started = clock.monotonic();
+  const { kubelet, flags } = config;
+  const notifyEnvironment = takeNotifyEnvironment(process.env, process.pid);
+  const notifier = new SystemdNotifier({ environment: notifyEnvironment, exec: hostExec, clock, log });
+  await using _lock = await lockRootDir(flags.rootDir);
+  const host = await buildHostParts(config, log);
+  const api = await connect(config, log);
+  const tasks = new Tasks(log);
+
+  const recorder =
+    api &&
+    new EventRecorder({
+      api,
+      component: 'kubelet',
+      host: host.nodeName,
+      qps: kubelet.eventRecordQPS,
+      burst: kubelet.eventBurst,
+      clock,
+      log,
+    });
+  const events = recorder ?? new LogEventSink(log);
+  const files = kubelet.staticPodPath
+    ? new ManifestDir({
+        dir: kubelet.staticPodPath,
+        nodeName: host.nodeName,
+        fileCheckFrequencyMs: kubelet.fileCheckFrequency,
+        clock,
+        log,
+      })
+    : undefined;
+  const podFeed =
+    api &&
+    new Reflector({ api, resource: pods, query: { fieldSelector: `spec.nodeName=${host.nodeName}` }, clock, log });
+  const node = buildNodeHalf({ config, host, api, events, runtimeChanged: () => podsHalf.workers.wakeAll(), log });
+  const objects = api ? new ApiObjectSource({ api, clock, log }) : manifestObjects(files);
+  const volumes = new VolumeManager({
+    rootDir: flags.rootDir,
+    objects,
+    mounts: new HostMounts(hostExec),
+    clock,
+    log,
+    api,
+    wake: (uid) => podsHalf.workers.wake(uid),
+    allocatable: () => node.controller.current()?.status?.allocatable ?? {},
+  });
+  const services = await buildServicesHalf({ config, host, api, files, pods: () => podsHalf, log });
+  const podsHalf: PodsHalf = buildPodsHalf({
+    config,
+    host,
+    api,
+    events,
+    volumes,
+    objects,
+    node: () => node.controller.current(),
+    services: () => services.services(),
+    networkProblem: () => node.monitor.problems().find((p) => p.includes('network')),
+    sourcesReady: () => sources.ready(),
+    statusChanged: (uid) => services.podChanged(uid),
+    log,
+  });
+  const sources = new PodSources(podsHalf.manager, { api: podFeed, files });
+
+  await host.qosCgroups.start(signal);
+  await volumes.start(signal);
+  tasks.start('runtime monitor', node.monitor.run(signal));
+  tasks.start('node', node.controller.run(signal));
+  if (node.lease) tasks.start('lease', node.lease.run(signal));
+  if (recorder) tasks.start('events', recorder.run(signal));
+  tasks.start('services', services.run(signal));
+  tasks.start('pod network', keepPodNetwork(config, node.controller, log, signal));
+  if (files) tasks.start('manifests', files.run(signal));
+  if (podFeed) tasks.start('pods', podFeed.run(signal));
+  tasks.start('pod workers', startPods(podsHalf, services.synced, [files?.synced, podFeed?.synced], signal));
+  tasks.start('housekeeping', keepHouse(host, podsHalf, volumes, sources, log, signal));
+  const mirrorChanges = (wake: () => void) =>
+    joinDisposables([podFeed?.subscribe(wake), files?.onChange(wake), node.controller.onChange(wake)]);
+  tasks.start('mirror pods', keepMirrors(podsHalf, sources, mirrorChanges, log, signal));
+
+  log.info({ node: host.nodeName, api: api !== undefined, rootDir: flags.rootDir }, 'keelson runs');
+  await notifier.ready(`node ${host.nodeName}`, signal);
+  tasks.start(
+    'watchdog',
+    notifier.runWatchdog(
+      () => clock.monotonic() - Math.max(podsHalf.pleg.lastRelistAt, started) < unhealthyAfterMs,
+      signal,
+    ),
+  );
+
+  await tasks.finished(signal);
+  await notifier.stopping(AbortSignal.timeout(2_000));
+  await podsHalf.workers.stop();
+  podsHalf.statuses.stop();
+  host.cri.close();
+  await api?.close();
+}
+
+/** Undefined when standalone. A kubeconfig that cannot be used ends the start; a server that cannot be reached does not. */
+async function connect(config: Config, log: Log): Promise<KubeClient | undefined> {
+  const { kubeconfig } = config.flags;
+  if (!kubeconfig) return undefined;
+  return createKubeClient({
+    kubeconfig,
+    qps: config.kubelet.kubeAPIQPS,
+    burst: config.kubelet.kubeAPIBurst,
+    userAgent: `keelson/${version}`,
+    clock,
+    log,
+  });
+}
+
+function joinDisposables(all: readonly (Disposable | undefined)[]): Disposable {
+  return {
+    [Symbol.dispose]: () => {
+      for (const disposable of all) disposable?.[Symbol.dispose]();
+    },
+  };
+}
+
+function manifestObjects(files: ManifestDir | undefined): ManifestObjectSource {
+  const objects = new ManifestObjectSource(() => files?.snapshot() ?? { configMaps: [], secrets: [] });
+  files?.onChange(() => objects.changed());
+  return objects;
 }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { readdir, rename, rm } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
@@ -38,7 +39,7 @@ async function whenEvent(name: string, reason: string): Promise<Event> {
   const found = () => events(name).find((e) => e.reason === reason);
   const { promise, resolve } = Promise.withResolvers<void>();
   using _ = cluster.api.store.subscribe(() => found() && resolve());
-  if (!found()) await Promise.race([promise, AbortSignal.timeout(20_000)]);
+  if (!found()) await Promise.race([promise, once(AbortSignal.timeout(20_000), 'abort')]);
   const event = found();
   assert.ok(event, `no event ${reason} of ${name}`);
   return event;
@@ -65,6 +66,7 @@ test('a pod goes from the API server to Ready and back to gone, and leaves nothi
         name: 'first',
         image: BUSYBOX_IMAGE,
         command: ['sh', '-c', 'echo made > /work/by-init'],
+        resources: { limits: { cpu: '100m', memory: '32Mi' } },
         volumeMounts: [{ name: 'work', mountPath: '/work' }],
       },
     ],

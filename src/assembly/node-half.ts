@@ -1,5 +1,4 @@
 import type { Config } from '../config/config.ts';
-import { version } from '../version.ts';
 import { readFilesystem } from '../host/machine.ts';
 import type { KubeClient } from '../kubeapi/client.ts';
 import type { EventSink } from '../kubeapi/event-sink.ts';
@@ -9,6 +8,7 @@ import { kubeletVersion } from '../node/generate-node-status.ts';
 import { NodeLease } from '../node/lease.ts';
 import { NodeController } from '../node/node-controller.ts';
 import { RuntimeMonitor } from '../node/runtime-state.ts';
+import { version } from '../version.ts';
 import type { HostParts } from './host-parts.ts';
 
 export interface NodeHalf {

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Pod } from '../api/core-v1.ts';
 import { containerId, podUid, sandboxId } from '../api/ids.ts';
+import { deepFreeze } from '../lib/deep-freeze.ts';
 import type { ObservedContainer, ObservedPod, ObservedSandbox } from '../pod/observed.ts';
-import { deepFreeze } from '../testing/deep-freeze.ts';
 import { computePodActions, type PodActions } from './compute-pod-actions.ts';
 import { containerHash } from './container-hash.ts';
 import type { RestartBackoff } from './restart-backoff.ts';
@@ -77,7 +77,7 @@ function digest(actions: PodActions): Record<string, unknown> {
     kill: actions.kill.map((k) => k.id),
     start: actions.start.map((s) => `${s.kind} ${s.container.name} ${s.attempt}`),
     waiting: actions.waiting.map((w) => `${w.name} ${w.reason} ${(w.notBefore - now) / 1000}`),
-    removeContainers: actions.removeContainers,
+    removeContainers: actions.removeContainers.map((r) => r.id),
     removeSandboxes: actions.removeSandboxes,
     completed: actions.completed || undefined,
   };

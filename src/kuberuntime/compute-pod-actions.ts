@@ -21,7 +21,7 @@ export interface PodActions {
   readonly start: readonly StartAction[];
   /** Containers that will be started, but not yet. */
   readonly waiting: readonly WaitingAction[];
-  readonly removeContainers: readonly ContainerId[];
+  readonly removeContainers: readonly RemoveAction[];
   readonly removeSandboxes: readonly SandboxId[];
   /** Crash memory by container name, for the next call. */
   readonly backoffs: ReadonlyMap<string, RestartBackoff>;
@@ -34,6 +34,13 @@ export interface KillAction {
   readonly name: string;
   readonly reason: string;
   readonly message: string;
+}
+
+/** A container that nobody asks for any more; its log goes with it. */
+export interface RemoveAction {
+  readonly id: ContainerId;
+  readonly name: string;
+  readonly attempt: number;
 }
 
 export interface StartAction {
@@ -208,7 +215,7 @@ function decideExited(
   };
 }
 
-function removableContainers(observed: ObservedPod | undefined): ContainerId[] {
+function removableContainers(observed: ObservedPod | undefined): RemoveAction[] {
   const seen = new Map<string, number>();
   return (observed?.containers ?? [])
     .filter((c) => {
@@ -216,12 +223,12 @@ function removableContainers(observed: ObservedPod | undefined): ContainerId[] {
       seen.set(c.name, newer + 1);
       return c.state === 'created' || (c.state === 'exited' && newer >= keptPerContainer);
     })
-    .map((c) => c.id);
+    .map(({ id, name, attempt }) => ({ id, name, attempt }));
 }
 
 /** Dead sandboxes that hold no container whose state or log anybody may still ask for. */
 function removableSandboxes(observed: ObservedPod | undefined, sandbox: ObservedSandbox | undefined): SandboxId[] {
-  const going = new Set<string>(removableContainers(observed));
+  const going = new Set<string>(removableContainers(observed).map((r) => r.id));
   const latest = observed?.sandboxes[0];
   return (observed?.sandboxes ?? [])
     .filter((s) => s.state === 'notready' && s.id !== sandbox?.id && s !== latest)

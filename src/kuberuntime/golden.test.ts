@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Container } from '../api/core-v1.ts';
 import { slicePath } from '../host/compute-cgroup-settings.ts';
+import { deepFreeze } from '../lib/deep-freeze.ts';
 import { podCgroupName } from '../resources/cgroup-names.ts';
 import {
   containerResources,
@@ -9,7 +10,6 @@ import {
   sandboxOverhead,
   sandboxResources,
 } from '../resources/compute-cgroup-values.ts';
-import { deepFreeze } from '../testing/deep-freeze.ts';
 import { asRecorded, type GoldenPod, goldenPods } from '../testing/golden.ts';
 import { containerConfig } from './container-config.ts';
 import { generateDnsConfig } from './dns-config.ts';

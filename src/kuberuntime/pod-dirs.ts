@@ -87,6 +87,13 @@ export class PodDirs {
     });
   }
 
+  /** Removes one container's log and its link. */
+  async removeLog(pod: Pod, container: string, id: string, attempt: number): Promise<void> {
+    const { name, namespace = 'default' } = pod.metadata;
+    await rm(join(podLogDirectory(this.#o.podLogsDir, pod), container, `${attempt}.log`), { force: true });
+    await this.unlinkLogs(name, namespace, new Map([[id, container]]));
+  }
+
   async unlinkLogs(name: string, namespace: string, ids: ReadonlyMap<string, string>): Promise<void> {
     const links = [...ids].map(([id, container]) =>
       join(this.#linksDir(), `${name}_${namespace}_${container}-${id}.log`),

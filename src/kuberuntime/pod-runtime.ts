@@ -67,7 +67,10 @@ export class PodRuntime {
     const grace = Math.max(desired.pod.spec.terminationGracePeriodSeconds ?? 30, minGraceSeconds);
     await Promise.all(actions.kill.map((kill) => this.#kill(desired, kill, grace, signal)));
     for (const id of actions.stopSandboxes) await runtime.stopPodSandbox(id, signal);
-    for (const id of actions.removeContainers) await runtime.removeContainer(id, signal);
+    for (const { id, name, attempt } of actions.removeContainers) {
+      await runtime.removeContainer(id, signal);
+      await this.#o.dirs.removeLog(desired.pod, name, id, attempt);
+    }
     for (const id of actions.removeSandboxes) await runtime.removePodSandbox(id, signal);
   }
 
@@ -127,15 +130,15 @@ export class PodRuntime {
   }
 
   /** Removes what is left of a pod in the runtime, and its logs. Everything has stopped. */
-  async remove(uid: PodUid, observed: ObservedPod | undefined, signal: AbortSignal): Promise<void> {
-    if (!observed) return;
+  async remove(uid: PodUid, pod: PodName, observed: ObservedPod | undefined, signal: AbortSignal): Promise<void> {
     const { runtime, dirs } = this.#o;
-    await Promise.all(observed.containers.map((c) => runtime.removeContainer(c.id, signal)));
-    await Promise.all(observed.sandboxes.map((s) => runtime.removePodSandbox(s.id, signal)));
-    const ids = new Map(observed.containers.map((c: ObservedContainer) => [c.id as string, c.name]));
-    await dirs.unlinkLogs(observed.name, observed.namespace, ids);
-    await dirs.removeLogs(uid, observed.name, observed.namespace);
-    await this.#o.pleg.refresh(uid, signal);
+    const containers = observed?.containers ?? [];
+    await Promise.all(containers.map((c) => runtime.removeContainer(c.id, signal)));
+    await Promise.all((observed?.sandboxes ?? []).map((s) => runtime.removePodSandbox(s.id, signal)));
+    const ids = new Map(containers.map((c: ObservedContainer) => [c.id as string, c.name]));
+    await dirs.unlinkLogs(pod.name, pod.namespace, ids);
+    await dirs.removeLogs(uid, pod.name, pod.namespace);
+    if (observed) await this.#o.pleg.refresh(uid, signal);
   }
 
   async #kill(desired: DesiredPod, kill: KillAction, grace: number, signal: AbortSignal): Promise<void> {
@@ -283,6 +286,12 @@ export class PodRuntime {
     const fieldPath = `spec.${init ? 'initContainers' : 'containers'}{${container}}`;
     this.#o.events.event({ ...podReference(pod), fieldPath }, type, reason, message);
   }
+}
+
+/** What logs are named after. */
+export interface PodName {
+  readonly name: string;
+  readonly namespace: string;
 }
 
 interface Where {

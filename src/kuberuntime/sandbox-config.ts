@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { ContainerPort, Pod } from '../api/core-v1.ts';
 import * as cri from '../api/cri.ts';
 import { criLabels } from '../api/labels.ts';
-import { configSeenAnnotation, configSourceAnnotation } from '../pod/pod-manager.ts';
+import { configSeenAnnotation, configSourceAnnotation } from '../api/pod.ts';
 import { sandboxSecurityContext } from './security-context.ts';
 
 export interface SandboxInput {

@@ -1,11 +1,6 @@
 import type { Pod } from '../api/core-v1.ts';
 import { type MirrorPodUid, mirrorPodUid, type PodUid, podUid } from '../api/ids.ts';
-
-/** Annotations by which static pods and their mirrors are known (upstream's types.ConfigMirrorAnnotationKey and friends). */
-export const configSourceAnnotation = 'kubernetes.io/config.source';
-export const configHashAnnotation = 'kubernetes.io/config.hash';
-export const configMirrorAnnotation = 'kubernetes.io/config.mirror';
-export const configSeenAnnotation = 'kubernetes.io/config.seen';
+import { isMirrorPod, podKey } from '../api/pod.ts';
 
 export type PodSource = 'api' | 'file';
 
@@ -65,7 +60,7 @@ export class PodManager {
   }
 
   mirrorOf(pod: Pod): MirrorPod | undefined {
-    return this.#mirrors.get(fullName(pod));
+    return this.#mirrors.get(podKey(pod));
   }
 
   mirrors(): Iterable<MirrorPod> {
@@ -80,7 +75,7 @@ export class PodManager {
       this.#wakeStatic(key);
     }
     for (const known of this.#pods.values()) {
-      if (known.source === 'api' && fullName(known.pod) === key && known.uid !== pod?.metadata.uid)
+      if (known.source === 'api' && podKey(known.pod) === key && known.uid !== pod?.metadata.uid)
         this.#remove(known.uid);
     }
     if (!pod?.metadata.uid) return;
@@ -133,14 +128,10 @@ export class PodManager {
 
   #wakeStatic(key: string): void {
     for (const known of this.#pods.values()) {
-      if (known.source === 'file' && fullName(known.pod) === key) this.#wake(known.uid, 'status');
+      if (known.source === 'file' && podKey(known.pod) === key) this.#wake(known.uid, 'status');
     }
   }
 }
-
-export const fullName = (pod: Pod): string => `${pod.metadata.namespace ?? 'default'}/${pod.metadata.name}`;
-
-export const isMirrorPod = (pod: Pod): boolean => pod.metadata.annotations?.[configMirrorAnnotation] !== undefined;
 
 function smaller(a: number | undefined, b: number | undefined): number | undefined {
   if (a === undefined || b === undefined) return a ?? b;

@@ -1,15 +1,10 @@
 import type { Node, Pod } from '../api/core-v1.ts';
+import { configHashAnnotation, configMirrorAnnotation, podKey } from '../api/pod.ts';
 import { isAlreadyExists, isConflict, isNotFound, type KubeApi } from '../kubeapi/kube-api.ts';
 import { pods } from '../kubeapi/resources.ts';
 import { errorFields, isAbort } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
-import {
-  configHashAnnotation,
-  configMirrorAnnotation,
-  fullName,
-  type MirrorPod,
-  type PodManager,
-} from '../pod/pod-manager.ts';
+import type { MirrorPod, PodManager } from '../pod/pod-manager.ts';
 
 /** What has to be done so that every static pod has its mirror, and nothing else has one. */
 export interface MirrorActions {
@@ -19,15 +14,15 @@ export interface MirrorActions {
 
 /** Compares static pods with the mirrors that exist: a mirror of other content, of no static pod, or on its way out goes. */
 export function computeMirrorActions(staticPods: readonly Pod[], mirrors: readonly MirrorPod[]): MirrorActions {
-  const byName = new Map(mirrors.map((m) => [fullName(m.pod), m]));
-  const wanted = new Map(staticPods.map((pod) => [fullName(pod), pod]));
+  const byName = new Map(mirrors.map((m) => [podKey(m.pod), m]));
+  const wanted = new Map(staticPods.map((pod) => [podKey(pod), pod]));
   const matches = (mirror: MirrorPod): boolean => {
-    const pod = wanted.get(fullName(mirror.pod));
+    const pod = wanted.get(podKey(mirror.pod));
     const hash = mirror.pod.metadata.annotations?.[configMirrorAnnotation];
     return pod !== undefined && hash === mirrorHash(pod) && mirror.pod.metadata.deletionTimestamp === undefined;
   };
   return {
-    create: staticPods.filter((pod) => !byName.has(fullName(pod))),
+    create: staticPods.filter((pod) => !byName.has(podKey(pod))),
     remove: mirrors.filter((m) => !matches(m)),
   };
 }
@@ -104,7 +99,7 @@ export class MirrorPods {
   }
 
   #failed(pod: Pod, error: unknown, message: string): boolean {
-    if (!isAbort(error)) this.#o.log.warn({ pod: fullName(pod), ...errorFields(error) }, message);
+    if (!isAbort(error)) this.#o.log.warn({ pod: podKey(pod), ...errorFields(error) }, message);
     return false;
   }
 }

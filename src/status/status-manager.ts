@@ -1,5 +1,6 @@
 import type { PodStatus } from '../api/core-v1.ts';
 import type { PodUid } from '../api/ids.ts';
+import { podKey } from '../api/pod.ts';
 import { computeStrategicStatusPatch } from '../kubeapi/compute-patch.ts';
 import { isConflict, isNotFound, type KubeApi } from '../kubeapi/kube-api.ts';
 import { pods } from '../kubeapi/resources.ts';
@@ -9,7 +10,7 @@ import { errorFields, isAbort } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { Semaphore } from '../lib/semaphore.ts';
 import type { PodCache } from '../pod/pod-cache.ts';
-import { type DesiredPod, fullName, type PodManager } from '../pod/pod-manager.ts';
+import type { DesiredPod, PodManager } from '../pod/pod-manager.ts';
 import type { WorkerView } from '../workers/pod-workers.ts';
 import { generatePodStatus } from './generate-pod-status.ts';
 
@@ -176,7 +177,7 @@ export class StatusManager {
       if (entry.status !== status || !this.#isToDelete(uid, entry)) return;
       await api.delete(pods, { namespace, name }, { gracePeriodSeconds: 0, uid: target.uid }, this.#stopped.signal);
       entry.deleted = true;
-      log.info({ podUid: uid, pod: fullName(desired.pod) }, 'pod removed from the API server');
+      log.info({ podUid: uid, pod: podKey(desired.pod) }, 'pod removed from the API server');
     } catch (error) {
       // The object is gone, or another one has its name: the watch will say so, there is nothing left to report.
       if (!isNotFound(error) && !isConflict(error)) throw error;

@@ -48,7 +48,7 @@ class Script implements PodSteps {
   clean(_: PodUid, __: unknown, signal: AbortSignal): Promise<void> {
     return this.#step('clean', signal);
   }
-  purge(_: PodUid, signal: AbortSignal): Promise<void> {
+  purge(_: PodUid, __: unknown, signal: AbortSignal): Promise<void> {
     return this.#step('purge', signal);
   }
 }

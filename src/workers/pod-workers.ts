@@ -1,11 +1,12 @@
 import type { PodUid } from '../api/ids.ts';
+import { podKey } from '../api/pod.ts';
 import type { RestartBackoff } from '../kuberuntime/restart-backoff.ts';
 import { backoffDelay, jittered } from '../lib/backoff.ts';
 import type { Clock } from '../lib/clock.ts';
 import { errorFields, isAbort } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { PodCache } from '../pod/pod-cache.ts';
-import { type DesiredPod, fullName, type PodManager } from '../pod/pod-manager.ts';
+import type { DesiredPod, PodManager } from '../pod/pod-manager.ts';
 import type { ContainerProblem } from './problems.ts';
 import {
   initialWorkerState,
@@ -34,7 +35,7 @@ export interface PodSteps {
   /** Takes down volumes and cgroups. */
   clean(uid: PodUid, desired: DesiredPod | undefined, signal: AbortSignal): Promise<void>;
   /** Removes every trace: containers, logs, folders. Nobody wants the pod any more. */
-  purge(uid: PodUid, signal: AbortSignal): Promise<void>;
+  purge(uid: PodUid, desired: DesiredPod | undefined, signal: AbortSignal): Promise<void>;
 }
 
 export interface WorkerMemory {
@@ -225,7 +226,7 @@ export class PodWorkers {
         return undefined;
       case 'finished':
         if (manager.get(uid) || !this.#o.sourcesReady()) return undefined;
-        await steps.purge(uid, signal);
+        await steps.purge(uid, desired, signal);
         this.#forget(worker);
         return undefined;
       default:
@@ -243,13 +244,13 @@ export class PodWorkers {
         other.desired?.source === 'file' &&
         other.state.phase !== 'syncing' &&
         !isStopped(other.state) &&
-        fullName(other.desired.pod) === fullName(desired.pod),
+        podKey(other.desired.pod) === podKey(desired.pod),
     );
   }
 
   #forget(worker: Worker): void {
     this.#workers.delete(worker.uid);
-    this.#o.log.debug({ podUid: worker.uid, pod: worker.desired && fullName(worker.desired.pod) }, 'pod purged');
+    this.#o.log.debug({ podUid: worker.uid, pod: worker.desired && podKey(worker.desired.pod) }, 'pod purged');
     this.#o.changed(worker.uid);
     for (const other of this.#workers.values()) if (other.desired?.source === 'file') this.#schedule(other);
   }
@@ -265,7 +266,7 @@ export class PodWorkers {
     this.#o.log.warn(
       {
         podUid: worker.uid,
-        pod: worker.desired && fullName(worker.desired.pod),
+        pod: worker.desired && podKey(worker.desired.pod),
         phase: worker.state.phase,
         ...errorFields(error),
       },

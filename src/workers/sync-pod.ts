@@ -11,7 +11,7 @@ import { type PodRuntime, podReference } from '../kuberuntime/pod-runtime.ts';
 import type { SyncResult } from '../kuberuntime/sync-result.ts';
 import { unsupportedFields } from '../kuberuntime/unsupported-fields.ts';
 import type { Clock } from '../lib/clock.ts';
-import { AgentError, isAbort, messageOf } from '../lib/errors.ts';
+import { AgentError, errorFields, isAbort, messageOf } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { admit } from '../pod/admit.ts';
 import { isAlive } from '../pod/observed.ts';
@@ -89,6 +89,7 @@ export class SyncPod implements PodSteps {
     await runtime.clear(desired, actions, signal);
     let results: readonly SyncResult[] = [];
     if (actions.start.length > 0) results = await this.#start(desired, actions, signal);
+    else await this.#keepVolumes(desired, signal);
     this.#reportBackOff(desired, actions, memory);
     if (changesRuntime(actions)) await pleg.refresh(uid, signal);
     return this.#outcome(desired, actions, results);
@@ -120,8 +121,10 @@ export class SyncPod implements PodSteps {
     await this.#o.cgroups.setActivePods(this.activePods(), signal);
   }
 
-  async purge(uid: PodUid, signal: AbortSignal): Promise<void> {
-    await this.#o.runtime.remove(uid, this.#o.cache.get(uid), signal);
+  async purge(uid: PodUid, desired: DesiredPod | undefined, signal: AbortSignal): Promise<void> {
+    const observed = this.#o.cache.get(uid);
+    const { name, namespace = 'default' } = desired?.pod.metadata ?? observed ?? {};
+    if (name !== undefined) await this.#o.runtime.remove(uid, { name, namespace }, observed, signal);
     await this.#o.volumes.removePodDir(uid);
   }
 
@@ -153,6 +156,14 @@ export class SyncPod implements PodSteps {
       },
       signal,
     );
+  }
+
+  /** Volumes of a pod that runs follow its objects and fields; one that cannot must not disturb what runs. */
+  async #keepVolumes(desired: DesiredPod, signal: AbortSignal): Promise<void> {
+    await this.#setUpVolumes(desired, signal).catch((error: unknown) => {
+      if (isAbort(error)) throw error;
+      this.#o.log.warn({ podUid: desired.uid, ...errorFields(error) }, 'volumes of a running pod are not up to date');
+    });
   }
 
   async #setUpVolumes(desired: DesiredPod, signal: AbortSignal) {

@@ -1,8 +1,0 @@
-/** Freezes a value and all it holds, so that a test fails where code changes what it was only lent. */
-export function deepFreeze<T>(value: T): T {
-  if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
-    Object.freeze(value);
-    for (const inner of Object.values(value)) deepFreeze(inner);
-  }
-  return value;
-}
