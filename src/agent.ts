@@ -1,3 +1,4 @@
+import { eventReason } from './api/reasons.ts';
 import { buildHostParts } from './assembly/host-parts.ts';
 import { keepHouse, keepMirrors, keepPodNetwork, startPods } from './assembly/loops.ts';
 import { buildNodeHalf } from './assembly/node-half.ts';
@@ -10,6 +11,7 @@ import { lockRootDir } from './host/root-lock.ts';
 import { SystemdNotifier, takeNotifyEnvironment } from './host/sd-notify.ts';
 import { createKubeClient, type KubeClient } from './kubeapi/client.ts';
 import { EventRecorder, LogEventSink } from './kubeapi/event-recorder.ts';
+import type { EventSink } from './kubeapi/event-sink.ts';
 import { Reflector } from './kubeapi/reflector.ts';
 import { pods } from './kubeapi/resources.ts';
 import { systemClock as clock } from './lib/clock.ts';
@@ -91,6 +93,7 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
     statusChanged: (uid) => services.podChanged(uid),
     log,
   });
+  files?.onChange(() => reportManifests(files, host.nodeName, events));
   const sources = new PodSources(podsHalf.manager, { api: podFeed, files });
 
   await host.qosCgroups.start(signal);
@@ -153,4 +156,14 @@ function manifestObjects(files: ManifestDir | undefined): ManifestObjectSource {
   const objects = new ManifestObjectSource(() => files?.snapshot() ?? { configMaps: [], secrets: [] });
   files?.onChange(() => objects.changed());
   return objects;
+}
+
+/** A broken manifest is nobody's pod: its event is the node's. The recorder counts what it has said already. */
+function reportManifests(files: ManifestDir, nodeName: string, events: EventSink): void {
+  for (const { file, line, path, message, severity } of files.problems()) {
+    if (severity !== 'refused') continue;
+    const place = [file, ...(line === undefined ? [] : [line])].join(':');
+    const text = `${place}: ${path ? `${path}: ` : ''}${message}`;
+    events.event({ kind: 'Node', name: nodeName, uid: nodeName }, 'Warning', eventReason.failedValidation, text);
+  }
 }

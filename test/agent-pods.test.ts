@@ -326,6 +326,7 @@ spec:
 
   await cluster.host.writeFile(`${dir}/broken.yaml`, 'apiVersion: v1\n\tkind: Pod\n');
   await cluster.keelson.waitForLog(/broken\.yaml/);
+  assert.match((await whenEvent(NODE, 'FailedValidation')).message, /broken\.yaml:2/);
   await cluster.host.writeFile(`${dir}/two.yaml`, manifest('two', 'second'));
   await cluster.whenPodReady(`two-${NODE}`);
 

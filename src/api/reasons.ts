@@ -20,7 +20,6 @@ export const eventReason = {
   failedSync: 'FailedSync',
   failedValidation: 'FailedValidation',
   networkNotReady: 'NetworkNotReady',
-  fileCheckFailed: 'FailedValidation',
 } as const;
 
 /** Why a container waits, in its status. */

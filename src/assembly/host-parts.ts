@@ -49,12 +49,24 @@ export async function buildHostParts(config: Config, log: Log): Promise<HostPart
     reservations,
     resources,
     qosCgroups,
-    cri: createCriClient({
-      endpoint: kubelet.containerRuntimeEndpoint,
-      requestTimeoutMs: kubelet.runtimeRequestTimeout,
-      clock: systemClock,
-      log,
-    }),
+    cri: connectRuntime(config, log),
+  };
+}
+
+/** Images may be served behind a socket of their own. */
+function connectRuntime({ kubelet }: Config, log: Log): CriClient {
+  const common = { requestTimeoutMs: kubelet.runtimeRequestTimeout, clock: systemClock, log };
+  const runtime = createCriClient({ ...common, endpoint: kubelet.containerRuntimeEndpoint });
+  const { imageServiceEndpoint } = kubelet;
+  if (!imageServiceEndpoint || imageServiceEndpoint === kubelet.containerRuntimeEndpoint) return runtime;
+  const images = createCriClient({ ...common, endpoint: imageServiceEndpoint });
+  return {
+    runtime: runtime.runtime,
+    images: images.images,
+    close: () => {
+      runtime.close();
+      images.close();
+    },
   };
 }
 

@@ -47,7 +47,7 @@ export function buildNodeHalf({ config, host, api, events, runtimeChanged, log }
       nodeName: host.nodeName,
       hostname: host.nodeName,
       nodeLabels: flags.nodeLabels,
-      registerWithTaints: [...kubelet.registerWithTaints, ...flags.registerWithTaints],
+      registerWithTaints: kubelet.registerWithTaints,
       kubeletPort: kubelet.port,
       nodeStatusMaxImages: kubelet.nodeStatusMaxImages,
       enableControllerAttachDetach: kubelet.enableControllerAttachDetach,
