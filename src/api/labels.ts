@@ -11,6 +11,7 @@ export const criAnnotations = {
   restartCount: 'io.kubernetes.container.restartCount',
   terminationMessagePath: 'io.kubernetes.container.terminationMessagePath',
   terminationMessagePolicy: 'io.kubernetes.container.terminationMessagePolicy',
+  preStopHandler: 'io.kubernetes.container.preStopHandler',
   ports: 'io.kubernetes.container.ports',
   podTerminationGracePeriod: 'io.kubernetes.pod.terminationGracePeriod',
 } as const;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import type { Node } from '../api/core-v1.ts';
-import { deepFreeze } from '../testing/deep-freeze.ts';
+import { deepFreeze } from '../lib/deep-freeze.ts';
 import { goldenFacts, goldenRootFilesystem, goldenSettings, readyRuntime } from '../testing/make-node.ts';
 import {
   generateImages,
