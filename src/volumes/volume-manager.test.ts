@@ -1,0 +1,444 @@
+import assert from 'node:assert/strict';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { ConfigMap, Pod, PodSpec, Secret, Volume } from '../api/core-v1.ts';
+import { type PodUid, podUid } from '../api/ids.ts';
+import { FakeMounts } from '../host/fake-host.ts';
+import { FakeKubeApi } from '../kubeapi/fake-kubeapi.ts';
+import { ApiError } from '../kubeapi/kube-api.ts';
+import { configMaps, pods, secrets } from '../kubeapi/resources.ts';
+import { FakeClock } from '../lib/fake-clock.ts';
+import { type Log, silentLog } from '../lib/log.ts';
+import { ApiObjectSource } from './api-object-source.ts';
+import { VolumeError } from './volume-error.ts';
+import { VolumeManager } from './volume-manager.ts';
+
+const never = new AbortController().signal;
+const hour = 3600_000;
+const base64 = (text: string) => Buffer.from(text).toString('base64');
+const configMap = (name: string, value: string): ConfigMap => ({
+  metadata: { namespace: 'ns', name },
+  data: { value },
+});
+const secret = (name: string, value: string): Secret => ({
+  metadata: { namespace: 'ns', name },
+  data: { value: base64(value) },
+});
+
+/** The usual volume of every pod that an API server admits. */
+const apiAccess: Volume = {
+  name: 'kube-api-access',
+  projected: {
+    sources: [
+      { serviceAccountToken: { path: 'token', expirationSeconds: 3607 } },
+      { configMap: { name: 'kube-root-ca.crt', items: [{ key: 'value', path: 'ca.crt' }] } },
+      { downwardAPI: { items: [{ path: 'namespace', fieldRef: { fieldPath: 'metadata.namespace' } }] } },
+    ],
+  },
+};
+
+class Scene implements Disposable {
+  readonly root: string;
+  readonly clock = new FakeClock();
+  readonly api: FakeKubeApi;
+  readonly mounts = new FakeMounts();
+  readonly logged: string[] = [];
+  readonly woken: PodUid[] = [];
+  #stop = new AbortController();
+  manager: VolumeManager;
+
+  constructor(before?: Scene) {
+    this.root = before?.root ?? mkdtempSync(join(tmpdir(), 'volume-manager-'));
+    this.api = before?.api ?? new FakeKubeApi(this.clock);
+    if (before) this.mounts = before.mounts;
+    const { api, clock, mounts } = this;
+    const say = (fields: object, message: string) => this.logged.push(`${message} ${JSON.stringify(fields)}`);
+    const log: Log = { ...silentLog, info: say, warn: say };
+    const objects = new ApiObjectSource({ api, clock, log });
+    this.manager = new VolumeManager({
+      rootDir: this.root,
+      api,
+      objects,
+      mounts,
+      clock,
+      log,
+      wake: (uid) => this.woken.push(uid),
+      random: () => 0,
+    });
+  }
+
+  async start(): Promise<this> {
+    await this.manager.start(this.#stop.signal);
+    return this;
+  }
+
+  /** What a kill and a new start are to the volumes. */
+  async restart(): Promise<Scene> {
+    this.#stop.abort();
+    return new Scene(this).start();
+  }
+
+  async pod(name: string, volumes: readonly Volume[], spec: Partial<PodSpec> = {}): Promise<Pod> {
+    const whole = { containers: [{ name: 'c', image: 'i' }], volumes, ...spec };
+    return this.api.create(pods, { metadata: { namespace: 'ns', name }, spec: whole }, never);
+  }
+
+  setUp(pod: Pod) {
+    return this.manager.setUp(pod, uidOf(pod), never);
+  }
+
+  async failure(pod: Pod): Promise<VolumeError> {
+    const error = await this.setUp(pod).then(
+      () => undefined,
+      (e) => e,
+    );
+    assert.ok(error instanceof VolumeError, String(error));
+    return error;
+  }
+
+  path(pod: Pod, ...rest: string[]): string {
+    return join(this.root, 'pods', uidOf(pod), 'volumes', ...rest);
+  }
+
+  memory(...rest: string[]): string {
+    return join(this.root, 'keelson/memory', ...rest);
+  }
+
+  calls(what: RegExp): number {
+    return this.api.calls.filter((call) => what.test(call)).length;
+  }
+
+  [Symbol.dispose](): void {
+    this.#stop.abort();
+    rmSync(this.root, { recursive: true, force: true });
+  }
+}
+
+const uidOf = (pod: Pod) => podUid(pod.metadata.uid ?? '');
+const read = (path: string) => readFileSync(path, 'utf8');
+
+/** Waits for what a watch event sets going: file operations that nobody hands out a promise for. */
+async function eventually(condition: () => boolean): Promise<void> {
+  for (let i = 0; i < 500 && !condition(); i++) await delay(5);
+  assert.ok(condition(), condition.toString());
+}
+
+test('the volumes of a usual pod: where they are, what is in them, and that secrets are only linked to', async () => {
+  using scene = await new Scene().start();
+  await scene.api.create(configMaps, configMap('kube-root-ca.crt', 'CA'), never);
+  await scene.api.create(configMaps, configMap('cm', 'blue'), never);
+  await scene.api.create(secrets, secret('sec', 'bob'), never);
+  const pod = await scene.pod('p', [
+    apiAccess,
+    { name: 'e' },
+    { name: 'h', hostPath: { path: join(scene.root, 'made'), type: 'DirectoryOrCreate' } },
+    { name: 'c', configMap: { name: 'cm' } },
+    { name: 's', secret: { secretName: 'sec' } },
+  ]);
+  const volumes = await scene.setUp(pod);
+  assert.deepEqual(Object.fromEntries(volumes), {
+    'kube-api-access': { hostPath: scene.path(pod, 'kubernetes.io~projected/kube-api-access'), readOnly: true },
+    e: { hostPath: scene.path(pod, 'kubernetes.io~empty-dir/e'), readOnly: false },
+    h: { hostPath: join(scene.root, 'made'), readOnly: false },
+    c: { hostPath: scene.path(pod, 'kubernetes.io~configmap/c'), readOnly: true },
+    s: { hostPath: scene.path(pod, 'kubernetes.io~secret/s'), readOnly: true },
+  });
+  assert.equal(read(scene.path(pod, 'kubernetes.io~configmap/c/value')), 'blue');
+  assert.equal(read(scene.path(pod, 'kubernetes.io~secret/s/value')), 'bob');
+  assert.equal(read(scene.path(pod, 'kubernetes.io~projected/kube-api-access/ca.crt')), 'CA');
+  assert.equal(read(scene.path(pod, 'kubernetes.io~projected/kube-api-access/namespace')), 'ns');
+  assert.ok(read(scene.path(pod, 'kubernetes.io~projected/kube-api-access/token')).length > 10);
+  const target = scene.memory(uidOf(pod), 'kubernetes.io~secret/s');
+  assert.equal(readlinkSync(scene.path(pod, 'kubernetes.io~secret/s')), target);
+  assert.equal(lstatSync(scene.path(pod, 'kubernetes.io~empty-dir/e')).mode & 0o7777, 0o777);
+  assert.equal(lstatSync(scene.path(pod, 'kubernetes.io~configmap/c')).mode & 0o7777, 0o777);
+  assert.equal(lstatSync(target).mode & 0o7777, 0o1777);
+  assert.deepEqual(scene.mounts.calls, [`mount ${scene.memory()}`]);
+});
+
+test('setting up again asks nobody and writes nothing', async () => {
+  using scene = await new Scene().start();
+  await scene.api.create(configMaps, configMap('kube-root-ca.crt', 'CA'), never);
+  const pod = await scene.pod('p', [apiAccess]);
+  const first = await scene.setUp(pod);
+  await scene.clock.advance(0);
+  const calls = scene.api.calls.length;
+  const link = readlinkSync(scene.path(pod, 'kubernetes.io~projected/kube-api-access/..data'));
+  assert.equal(await scene.setUp(pod), first);
+  // A new version of the pod, such as its own status coming back.
+  const again = await scene.setUp({ ...pod, metadata: { ...pod.metadata, resourceVersion: 'later' } });
+  assert.deepEqual(again, first);
+  assert.equal(scene.api.calls.length, calls);
+  assert.equal(readlinkSync(scene.path(pod, 'kubernetes.io~projected/kube-api-access/..data')), link);
+});
+
+test('pods share the requests for what they share', async () => {
+  using scene = await new Scene().start();
+  await scene.api.create(configMaps, configMap('kube-root-ca.crt', 'CA'), never);
+  const all = await Promise.all(Array.from({ length: 20 }, (_, i) => scene.pod(`p${i}`, [apiAccess])));
+  await Promise.all(all.map((pod) => scene.setUp(pod)));
+  // The watch, and a plain GET unless that was quicker.
+  assert.ok(scene.calls(/^(get|list|watch) configmaps/) <= 2);
+  assert.equal(scene.api.watchCount(configMaps), 1);
+});
+
+test('a changed object is written at once, in place', async () => {
+  using scene = await new Scene().start();
+  await scene.api.create(configMaps, configMap('cm', 'old'), never);
+  const pod = await scene.pod('p', [{ name: 'c', configMap: { name: 'cm' } }]);
+  await scene.setUp(pod);
+  await scene.clock.advance(0);
+  await scene.api.patch(
+    configMaps,
+    { namespace: 'ns', name: 'cm' },
+    { type: 'merge', body: { data: { value: 'new' } } },
+    never,
+  );
+  await eventually(() => read(scene.path(pod, 'kubernetes.io~configmap/c/value')) === 'new');
+});
+
+test('labels that change are written at the next set-up', async () => {
+  using scene = await new Scene().start();
+  const items = [{ path: 'l', fieldRef: { fieldPath: 'metadata.labels' } }];
+  const pod = await scene.pod('p', [{ name: 'd', downwardAPI: { items } }]);
+  await scene.setUp(pod);
+  await scene.setUp({ ...pod, metadata: { ...pod.metadata, labels: { a: 'b' } } });
+  assert.equal(read(scene.path(pod, 'kubernetes.io~downward-api/d/l')), 'a="b"');
+});
+
+test('tokens rotate in place without anybody asking', async () => {
+  using scene = await new Scene().start();
+  await scene.api.create(configMaps, configMap('kube-root-ca.crt', 'CA'), never);
+  const pod = await scene.pod('p', [apiAccess]);
+  await scene.setUp(pod);
+  const path = scene.path(pod, 'kubernetes.io~projected/kube-api-access/token');
+  const first = read(path);
+  await scene.clock.advance(hour);
+  await eventually(() => read(path) !== first);
+});
+
+test('everything that is missing is said, volume by volume, in words that people search for', async () => {
+  using scene = await new Scene().start();
+  await scene.api.create(configMaps, configMap('cm', 'v'), never);
+  const pod = await scene.pod('p', [
+    { name: 'fine', emptyDir: {} },
+    { name: 'a', configMap: { name: 'no' } },
+    { name: 'b', secret: { secretName: 'nope' } },
+    { name: 'c', configMap: { name: 'cm', items: [{ key: 'k', path: 'k' }] } },
+    { name: 'd', nfs: { server: 's', path: '/' } },
+  ]);
+  const error = await scene.failure(pod);
+  assert.equal(error.reason, 'FailedMount');
+  assert.deepEqual(error.volumes, ['a', 'b', 'c', 'd']);
+  assert.deepEqual(
+    error.failures.map(({ message }) => message),
+    [
+      'MountVolume.SetUp failed for volume "a" : configmap "no" not found',
+      'MountVolume.SetUp failed for volume "b" : secret "nope" not found',
+      'MountVolume.SetUp failed for volume "c" : configmap references non-existent config key: k',
+      'MountVolume.SetUp failed for volume "d" : volume source nfs is not supported by keelson',
+    ],
+  );
+});
+
+test('a pod that waits for an object is woken when it comes', async () => {
+  using scene = await new Scene().start();
+  const pod = await scene.pod('p', [{ name: 'c', configMap: { name: 'late' } }]);
+  await scene.failure(pod);
+  await scene.clock.advance(0);
+  assert.deepEqual(scene.woken, []);
+  await scene.api.create(configMaps, configMap('late', 'v'), never);
+  await eventually(() => scene.woken.length === 1);
+  await scene.setUp(pod);
+  assert.equal(read(scene.path(pod, 'kubernetes.io~configmap/c/value')), 'v');
+});
+
+test('a pod that has its volume keeps it when the object goes; that is logged once', async () => {
+  using scene = await new Scene().start();
+  await scene.api.create(configMaps, configMap('cm', 'v'), never);
+  const pod = await scene.pod('p', [{ name: 'c', configMap: { name: 'cm' } }]);
+  await scene.setUp(pod);
+  await scene.clock.advance(0);
+  await scene.api.delete(configMaps, { namespace: 'ns', name: 'cm' }, {}, never);
+  await eventually(() => scene.logged.length === 1);
+  await scene.setUp(pod);
+  await scene.setUp({ ...pod });
+  assert.equal(read(scene.path(pod, 'kubernetes.io~configmap/c/value')), 'v');
+  assert.equal(scene.logged.length, 1);
+  assert.match(scene.logged[0] ?? '', /configmap \\"cm\\" not found/);
+});
+
+test('after a restart volumes are adopted: no write, no new token, no new mount', async () => {
+  using before = await new Scene().start();
+  await before.api.create(configMaps, configMap('kube-root-ca.crt', 'CA'), never);
+  const pod = await before.pod('p', [apiAccess, { name: 'e' }]);
+  await before.setUp(pod);
+  const volume = before.path(pod, 'kubernetes.io~projected/kube-api-access');
+  // A token as a real server makes it: the fake's own say nothing of themselves.
+  const claims = { iat: before.clock.now() / 1000 - 60, exp: before.clock.now() / 1000 + 3547 };
+  const bound = { pod: { uid: uidOf(pod) }, serviceaccount: { name: 'default' } };
+  const token = `x.${Buffer.from(JSON.stringify({ ...claims, 'kubernetes.io': bound })).toString('base64url')}.y`;
+  writeFileSync(join(volume, 'token'), token);
+  const link = readlinkSync(join(volume, '..data'));
+  const requests = before.calls(/serviceaccounts/);
+  using scene = await before.restart();
+  await scene.setUp(pod);
+  assert.equal(readlinkSync(join(volume, '..data')), link);
+  assert.equal(read(join(volume, 'token')), token);
+  assert.equal(scene.calls(/serviceaccounts/), requests);
+  assert.deepEqual(scene.mounts.calls, [`mount ${scene.memory()}`]);
+});
+
+test('after a restart without an API server running pods keep what they have, new ones are told', async () => {
+  using before = await new Scene().start();
+  await before.api.create(secrets, secret('sec', 'v'), never);
+  const old = await before.pod('old', [{ name: 's', secret: { secretName: 'sec' } }]);
+  const fresh = await before.pod('fresh', [{ name: 's', secret: { secretName: 'sec' } }]);
+  await before.setUp(old);
+  using scene = await before.restart();
+  for (const verb of ['get', 'list', 'watch'] as const) {
+    scene.api.injectError(verb, 'secrets', new ApiError(503, { message: 'away' }), 1000);
+  }
+  await scene.setUp(old);
+  assert.equal(read(scene.path(old, 'kubernetes.io~secret/s/value')), 'v');
+  assert.equal((await scene.failure(fresh)).message, 'MountVolume.SetUp failed for volume "s" : away');
+});
+
+test('after a reboot the tmpfs is empty, and everything is rendered again', async () => {
+  using before = await new Scene().start();
+  await before.api.create(secrets, secret('sec', 'v'), never);
+  const pod = await before.pod('p', [{ name: 's', secret: { secretName: 'sec' } }]);
+  await before.setUp(pod);
+  await before.mounts.unmount(before.memory(), never);
+  rmSync(before.memory(), { recursive: true });
+  using scene = await before.restart();
+  await scene.setUp(pod);
+  assert.equal(read(scene.path(pod, 'kubernetes.io~secret/s/value')), 'v');
+  assert.equal(scene.mounts.calls.filter((call) => call === `mount ${scene.memory()}`).length, 2);
+});
+
+test("a kubelet's own tmpfs is used as it is, and unmounted in the end", async () => {
+  using scene = await new Scene().start();
+  await scene.api.create(secrets, secret('sec', 'v'), never);
+  const pod = await scene.pod('p', [{ name: 's', secret: { secretName: 'sec' } }]);
+  const path = scene.path(pod, 'kubernetes.io~secret/s');
+  mkdirSync(path, { recursive: true });
+  await scene.mounts.mount('tmpfs', path, 'tmpfs', [], never);
+  await scene.setUp(pod);
+  assert.ok(lstatSync(path).isDirectory());
+  assert.equal(read(join(path, 'value')), 'v');
+  await scene.manager.tearDown(uidOf(pod), never);
+  assert.equal(scene.mounts.calls.at(-1), `unmount ${path}`);
+  assert.equal(existsSync(path), false);
+});
+
+test('a folder on disk in the place of a secret is replaced when empty, refused when not', async () => {
+  using scene = await new Scene().start();
+  await scene.api.create(secrets, secret('sec', 'v'), never);
+  const pod = await scene.pod('p', [{ name: 's', secret: { secretName: 'sec' } }]);
+  const path = scene.path(pod, 'kubernetes.io~secret/s');
+  mkdirSync(path, { recursive: true });
+  writeFileSync(join(path, 'mine'), '');
+  assert.match((await scene.failure(pod)).message, /is a folder on disk with something in it/);
+  rmSync(join(path, 'mine'));
+  await scene.setUp(pod);
+  assert.ok(lstatSync(path).isSymbolicLink());
+});
+
+test('an emptyDir is made once: what the pod does to it stays', async () => {
+  using before = await new Scene().start();
+  const pod = await before.pod('p', [{ name: 'e' }], { securityContext: { fsGroup: 2000 } });
+  await before.setUp(pod);
+  const path = before.path(pod, 'kubernetes.io~empty-dir/e');
+  const { mode, gid } = lstatSync(path);
+  assert.deepEqual([mode & 0o7777, gid], [0o2777, 2000]);
+  writeFileSync(join(path, 'kept'), 'x');
+  rmSync(path, { recursive: true });
+  mkdirSync(path, { mode: 0o700 });
+  using scene = await before.restart();
+  await scene.setUp(pod);
+  assert.equal(lstatSync(path).mode & 0o7777, 0o700);
+  assert.deepEqual(readdirSync(join(path, '..')), ['e']);
+});
+
+test('an emptyDir in memory is a tmpfs of its own, mounted once', async () => {
+  using scene = await new Scene().start();
+  const volume = { name: 'm', emptyDir: { medium: 'Memory', sizeLimit: '16Mi' } };
+  const pod = await scene.pod('p', [volume], { securityContext: { fsGroup: 2000 } });
+  await scene.setUp(pod);
+  await (await scene.restart()).setUp(pod);
+  const path = scene.path(pod, 'kubernetes.io~empty-dir/m');
+  const mounted = (await scene.mounts.list()).filter((mount) => mount.target === path);
+  assert.equal(mounted.length, 1);
+  assert.partialDeepStrictEqual(mounted[0], { type: 'tmpfs' });
+  for (const option of ['size=16777216', 'mode=3777', 'gid=2000'])
+    assert.ok(mounted[0]?.options.includes(option), option);
+});
+
+test('tearing down removes everything of the pod and nothing else', async () => {
+  using scene = await new Scene().start();
+  await scene.api.create(secrets, secret('sec', 'v'), never);
+  const data = join(scene.root, 'data');
+  mkdirSync(data);
+  writeFileSync(join(data, 'kept'), '');
+  const volumes: Volume[] = [
+    { name: 's', secret: { secretName: 'sec' } },
+    { name: 'm', emptyDir: { medium: 'Memory' } },
+    { name: 'e' },
+    { name: 'h', hostPath: { path: data } },
+  ];
+  const [pod, other] = [await scene.pod('p', volumes), await scene.pod('other', volumes)];
+  await scene.setUp(pod);
+  await scene.setUp(other);
+  // A container may leave a link that leads out of its volume.
+  symlinkSync(data, scene.path(pod, 'kubernetes.io~empty-dir/e/link'));
+  assert.deepEqual(new Set(await scene.manager.podsOnDisk()), new Set([uidOf(pod), uidOf(other)]));
+  await scene.manager.tearDown(uidOf(pod), never);
+  await scene.manager.tearDown(uidOf(pod), never);
+  assert.equal(existsSync(scene.path(pod)), false);
+  assert.equal(existsSync(scene.memory(uidOf(pod))), false);
+  await scene.manager.removePodDir(uidOf(pod));
+  assert.deepEqual(await scene.manager.podsOnDisk(), [uidOf(other)]);
+  assert.ok(existsSync(join(data, 'kept')));
+  assert.equal(read(scene.path(other, 'kubernetes.io~secret/s/value')), 'v');
+  assert.equal(scene.api.watchCount(secrets), 1);
+  await scene.manager.tearDown(uidOf(other), never);
+  await scene.clock.advance(0);
+  assert.equal(scene.api.watchCount(secrets), 0);
+  assert.deepEqual(
+    (await scene.mounts.list()).map((mount) => mount.target),
+    [scene.memory()],
+  );
+});
+
+test('a pod whose UID would lead out of the folder is refused', async () => {
+  using scene = await new Scene().start();
+  const pod = await scene.pod('p', [{ name: 'e' }]);
+  for (const uid of ['..', '../x', 'a/b', '']) {
+    await assert.rejects(scene.manager.setUp(pod, podUid(uid), never), { code: 'BadPodUid' });
+    await assert.rejects(scene.manager.tearDown(podUid(uid), never), { code: 'BadPodUid' });
+    await assert.rejects(scene.manager.removePodDir(podUid(uid)), { code: 'BadPodUid' });
+  }
+});
+
+test('an aborted set-up rejects and can be tried again', async () => {
+  using scene = await new Scene().start();
+  await scene.api.create(configMaps, configMap('cm', 'v'), never);
+  const pod = await scene.pod('p', [{ name: 'c', configMap: { name: 'cm' } }]);
+  await assert.rejects(scene.manager.setUp(pod, uidOf(pod), AbortSignal.abort()), { name: 'AbortError' });
+  await scene.setUp(pod);
+});
