@@ -11,9 +11,9 @@ import { preparePayloadFolder } from './prepare-volume.ts';
 import { type Payload, renderPayload } from './render-payload.ts';
 import type { TokenManager } from './token-manager.ts';
 
-/** How long the first content of a volume may take to come, and how long its renewal, milliseconds. */
-const firstDeadlineMs = 10_000;
-const renewalDeadlineMs = 1_000;
+/** How long to wait for what a volume refers to, milliseconds; less where a container could start with what is there. */
+const deadlineMs = 10_000;
+const shortDeadlineMs = 1_000;
 
 export interface FillOutcome {
   readonly error?: unknown;
@@ -21,6 +21,12 @@ export interface FillOutcome {
   readonly usable: boolean;
   /** The error is not the one of the last time. */
   readonly isNews: boolean;
+}
+
+export interface FillOptions {
+  readonly allocatable: ResourceList;
+  /** A pod's start or restart waits for it, as opposed to a renewal in the background. */
+  readonly isAwaited: boolean;
 }
 
 interface Folder {
@@ -57,11 +63,11 @@ export class PayloadSetup {
   }
 
   /** Brings the volume's files up to date. Does not throw: the outcome says what is wrong, and whether the pod can live with it. */
-  async fill(pod: Pod, volume: PayloadVolume, allocatable: ResourceList, signal: AbortSignal): Promise<FillOutcome> {
+  async fill(pod: Pod, volume: PayloadVolume, options: FillOptions, signal: AbortSignal): Promise<FillOutcome> {
     let folder: Folder | undefined;
     try {
       folder = await this.#folderOf(volume, pod);
-      const payload = await this.#render(pod, volume, folder, allocatable, signal);
+      const payload = await this.#render(pod, volume, folder, options, signal);
       const digest = digestOf(payload, volume.gid);
       if (digest !== folder.digest) {
         await writePayload(folder.path, payload, { gid: volume.gid, now: this.#o.clock.now(), signal });
@@ -100,12 +106,12 @@ export class PayloadSetup {
     pod: Pod,
     volume: PayloadVolume,
     folder: Folder,
-    allocatable: ResourceList,
+    { allocatable, isAwaited }: FillOptions,
     signal: AbortSignal,
   ): Promise<Payload> {
     const { uid, clock } = this.#o;
     const deadline = new AbortController();
-    using _ = clock.after(folder.usable ? renewalDeadlineMs : firstDeadlineMs, () => {
+    using _ = clock.after(folder.usable && isAwaited ? shortDeadlineMs : deadlineMs, () => {
       deadline.abort(new AgentError('Timeout', 'timed out waiting for the API server', { retryable: true }));
     });
     const found = await this.#gather(pod, volume.sources, AbortSignal.any([signal, deadline.signal]));

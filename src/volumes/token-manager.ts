@@ -78,9 +78,11 @@ export class TokenManager {
       this.#put(key, uid, token, { ageMs: 0, lifetimeMs });
       return token;
     } catch (error) {
-      if (isAbort(error)) throw error;
-      const cause = new AgentError('TokenRequest', `failed to fetch token: ${messageOf(error)}`, {
-        cause: error,
+      // A deadline of the caller is a failure like any other; only a caller that has gone away is none.
+      if (isAbort(signal.reason)) throw error;
+      const why = signal.aborted ? signal.reason : error;
+      const cause = new AgentError('TokenRequest', `failed to fetch token: ${messageOf(why)}`, {
+        cause: why,
         retryable: true,
       });
       if (!entry || now >= entry.expiresAt) throw cause;

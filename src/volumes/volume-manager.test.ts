@@ -318,6 +318,26 @@ test('after a restart without an API server running pods keep what they have, ne
   assert.equal((await scene.failure(fresh)).message, 'MountVolume.SetUp failed for volume "s" : away');
 });
 
+test('what could not be renewed is tried again until it can', async () => {
+  using before = await new Scene().start();
+  await before.api.create(configMaps, configMap('kube-root-ca.crt', 'CA'), never);
+  const pod = await before.pod('p', [apiAccess]);
+  await before.setUp(pod);
+  const path = before.path(pod, 'kubernetes.io~projected/kube-api-access/token');
+  const old = read(path);
+  using scene = await before.restart();
+  // The fake's tokens do not tell their age: the new life wants one of its own, and is refused.
+  scene.api.injectError('create', 'serviceaccounts', new ApiError(503, { message: 'away' }));
+  await scene.setUp(pod);
+  assert.equal(read(path), old);
+  assert.equal(scene.logged.length, 1);
+  await scene.clock.advance(30_000);
+  await eventually(() => read(path) !== old);
+  await scene.clock.advance(30_000);
+  // The renewal of the new token is the only thing that is waited for.
+  assert.equal(scene.clock.pending, 1);
+});
+
 test('after a reboot the tmpfs is empty, and everything is rendered again', async () => {
   using before = await new Scene().start();
   await before.api.create(secrets, secret('sec', 'v'), never);

@@ -19,6 +19,8 @@ import { prepareEmptyDir } from './prepare-volume.ts';
 import { TokenManager } from './token-manager.ts';
 import { assertSafeUid, fileError, VolumeError, type VolumeFailure, volumeFailure } from './volume-error.ts';
 
+const retryMs = 30_000;
+
 /** Where the runtime finds a volume. */
 export interface MountableVolume {
   readonly hostPath: string;
@@ -78,6 +80,7 @@ export class VolumeManager {
   #memory = '';
   #realPods = '';
   #life: AbortSignal | undefined;
+  #retry: Disposable | undefined;
 
   constructor(options: VolumeManagerOptions) {
     this.#o = options;
@@ -93,7 +96,11 @@ export class VolumeManager {
     const size = memoryBytes === undefined ? {} : { sizeBytes: memoryBytes };
     this.#memory = await openNodeMemory(rootDir, mounts, { ...size, signal });
     const changes = objects.onChange((ref) => this.#objectChanged(ref));
-    signal.addEventListener('abort', () => changes[Symbol.dispose](), { once: true });
+    const stop = () => {
+      changes[Symbol.dispose]();
+      this.#retry?.[Symbol.dispose]();
+    };
+    signal.addEventListener('abort', stop, { once: true });
     this.#tokens.start((uid) => this.#queueRefresh(uid), signal);
     this.#life = signal;
   }
@@ -212,7 +219,7 @@ export class VolumeManager {
       case 'refused':
         throw new AgentError('VolumeRefused', volume.message);
       case 'payload':
-        await this.#fill(state, volume, signal);
+        await this.#fill(state, volume, true, signal);
         return { hostPath: volume.path, readOnly: true };
       case 'emptyDir':
       case 'hostPath':
@@ -228,13 +235,15 @@ export class VolumeManager {
   }
 
   /** Writes what the volume should hold; when it holds something already, failing to renew that is no error. */
-  async #fill(state: PodVolumes, volume: PayloadVolume, signal: AbortSignal): Promise<void> {
+  async #fill(state: PodVolumes, volume: PayloadVolume, isAwaited: boolean, signal: AbortSignal): Promise<void> {
     const { pod, uid } = state;
     if (!pod) return;
-    const outcome = await state.payloads.fill(pod, volume, this.#o.allocatable?.() ?? {}, signal);
+    const allocatable = this.#o.allocatable?.() ?? {};
+    const outcome = await state.payloads.fill(pod, volume, { allocatable, isAwaited }, signal);
     if (outcome.error === undefined) return;
     if (signal.aborted || !outcome.usable) throw outcome.error;
     state.dirty = true;
+    this.#retryLater();
     if (!outcome.isNews) return;
     const { namespace, name } = pod.metadata;
     const fields = { pod: `${namespace}/${name}`, podUid: uid, volume: volume.name, ...errorFields(outcome.error) };
@@ -258,6 +267,15 @@ export class VolumeManager {
     });
   }
 
+  /** Tries again, in a while, what could not be renewed: one timer for all, none when all is well. */
+  #retryLater(): void {
+    if (this.#retry || !this.#life || this.#life.aborted) return;
+    this.#retry = this.#o.clock.after(retryMs, () => {
+      this.#retry = undefined;
+      for (const state of this.#pods.values()) if (state.dirty && state.result) this.#queueRefresh(state.uid);
+    });
+  }
+
   async #refresh(state: PodVolumes, signal: AbortSignal): Promise<void> {
     state.refreshQueued = false;
     if (signal.aborted || this.#pods.get(state.uid) !== state || !state.dirty) return;
@@ -267,7 +285,7 @@ export class VolumeManager {
     }
     state.dirty = false;
     const payloads = state.wanted.filter((volume) => volume.kind === 'payload');
-    await Promise.all(payloads.map((volume) => this.#fill(state, volume, signal)));
+    await Promise.all(payloads.map((volume) => this.#fill(state, volume, false, signal)));
   }
 
   /** One after another for each pod. */
