@@ -156,3 +156,37 @@ test('a program started while the lock is held does not keep it', async () => {
     await once(child, 'exit');
   }
 });
+
+test('a root directory that cannot be used is refused in one sentence', async () => {
+  const readOnly = join(dir, 'read-only');
+  await mkdir(readOnly);
+  await mounts.mount('tmpfs', readOnly, 'tmpfs', ['ro'], signal);
+  try {
+    await assert.rejects(
+      lockRootDir(readOnly),
+      (e) => coded('RootDirUnusable')(e) && /cannot be used: its file system is read-only/.test(String(e)),
+    );
+  } finally {
+    await mounts.unmount(readOnly, signal);
+  }
+  const file = join(dir, 'a-file');
+  await writeFile(file, '');
+  await assert.rejects(
+    lockRootDir(file),
+    (e) => coded('RootDirUnusable')(e) && /cannot be used: a file is in its place/.test(String(e)),
+  );
+});
+
+test('a root directory on a full disk is locked all the same', async () => {
+  const full = join(dir, 'full');
+  await mkdir(full);
+  await mounts.mount('tmpfs', full, 'tmpfs', ['size=64k'], signal);
+  try {
+    await assert.rejects(writeFile(join(full, 'filler'), Buffer.alloc(128 * 1024)), /ENOSPC/);
+    const lock = await lockRootDir(full);
+    await assert.rejects(lockRootDir(full), coded('RootDirLocked'));
+    await lock[Symbol.asyncDispose]();
+  } finally {
+    await mounts.unmount(full, signal);
+  }
+});

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { type FileHandle, mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { AgentError } from '../lib/errors.ts';
+import { AgentError, errnoOf, messageOf } from '../lib/errors.ts';
 import { notFound } from './exec.ts';
 
 /**
@@ -20,21 +20,63 @@ const heldStatus = 42;
 
 /**
  * Creates `dir` where it is missing and locks it until disposed or the process ends.
- * Fails with code RootDirLocked, naming the owner's process id, when another process has it.
+ * Fails with code RootDirLocked, naming the owner's process id, when another process has it, and with
+ * RootDirUnusable when no file can be kept there.
  */
 export async function lockRootDir(dir: string): Promise<RootLock> {
-  await mkdir(dir, { recursive: true, mode: 0o750 });
   const path = join(dir, 'keelson.lock');
-  const file = await open(path, 'a+', 0o600);
+  const file = await openIn(dir, path);
   try {
     await flock(file, path, dir);
-    await file.truncate(0);
-    await file.write(`${process.pid}\n`);
+    await signWith(file, process.pid);
   } catch (error) {
     await file.close();
     throw error;
   }
   return { path, [Symbol.asyncDispose]: () => file.close() };
+}
+
+async function openIn(dir: string, path: string): Promise<FileHandle> {
+  try {
+    await mkdir(dir, { recursive: true, mode: 0o750 });
+    return await open(path, 'a+', 0o600);
+  } catch (error) {
+    const { problem, hint } = explain(error, dir);
+    throw new AgentError('RootDirUnusable', `the root directory ${dir} cannot be used: ${problem}`, { hint });
+  }
+}
+
+function explain(error: unknown, dir: string): { problem: string; hint: string } {
+  const elsewhere = 'or give another --root-dir';
+  switch (errnoOf(error)) {
+    case 'EROFS':
+      return { problem: 'its file system is read-only', hint: `mount it read-write, ${elsewhere}` };
+    case 'EEXIST':
+    case 'ENOTDIR':
+      return { problem: 'a file is in its place', hint: `move that file away, ${elsewhere}` };
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return {
+        problem: 'no space is left on its file system',
+        hint: `free space or inodes: df -h ${dir}; df -i ${dir}`,
+      };
+    case 'EACCES':
+    case 'EPERM':
+      return { problem: 'permission denied', hint: `keelson must run as root; make ${dir} writable, ${elsewhere}` };
+    default:
+      return { problem: messageOf(error), hint: `make it a folder that root can write to, ${elsewhere}` };
+  }
+}
+
+/** Leaves the owner's process id for the message above. A full disk is no reason not to start: pods run on it. */
+async function signWith(file: FileHandle, pid: number): Promise<void> {
+  try {
+    await file.truncate(0);
+    await file.write(`${pid}\n`);
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (errno !== 'ENOSPC' && errno !== 'EDQUOT') throw error;
+  }
 }
 
 async function flock(file: FileHandle, path: string, dir: string): Promise<void> {
