@@ -160,7 +160,9 @@ export class GrpcChannel {
     const details = stripFraming(status?.details ?? String(error));
     const explained = explain(code, details, this.endpoint, () => socketState(this.#socketPath));
     const hint = explained.hint === undefined ? {} : { hint: explained.hint };
-    return new CriError(rpc.name, explained.code, explained.details, { cause: error, ...hint });
+    // What has been put into plain words is not repeated in gRPC's.
+    const cause = explained.details === details ? { cause: error } : {};
+    return new CriError(rpc.name, explained.code, explained.details, { ...cause, ...hint });
   }
 }
 

@@ -233,7 +233,6 @@ async function readMaterial(access: ClusterAccess, material: Material): Promise<
       },
       {
         code: 'KubeconfigUnreadable',
-        cause: error,
         retryable: true,
         hint: 'put the file in place, readable by root; relative paths count from the kubeconfig',
       },

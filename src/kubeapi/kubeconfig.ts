@@ -54,7 +54,6 @@ export async function readKubeconfig(path: string): Promise<ClusterAccess> {
       { file, message: `cannot be read: ${errnoOf(error) ?? messageOf(error)}` },
       {
         code: 'KubeconfigUnreadable',
-        cause: error,
         hint: 'check --kubeconfig, and that the file is there and readable by root',
       },
     );
