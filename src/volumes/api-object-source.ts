@@ -17,12 +17,15 @@ interface Watched {
   readonly stop: AbortController;
   /** The answer to the first question, until the reflector knows better. A failed one is asked again. */
   first: Promise<Held | undefined> | undefined;
+  /** Somebody wants to know: until then nothing that comes is a change. */
+  asked: boolean;
   /** The resourceVersion last given away or told, '' for an object that is not there. */
   seen: string | undefined;
   /** An immutable object: good for ever, and not watched any more. */
   settled: Held | undefined;
 }
 
+const versionOf = (object: Held | undefined): string => object?.metadata.resourceVersion ?? '';
 const resourceOf = (kind: ObjectKind): Resource<Held> => (kind === 'ConfigMap' ? configMaps : secrets);
 
 /**
@@ -64,7 +67,9 @@ export class ApiObjectSource implements ObjectSource {
     const ref = { kind, namespace, name };
     const watched = this.#watched.get(refKey(ref));
     if (!watched) throw new Error(`object ${JSON.stringify(namespace)}/${JSON.stringify(name)} not registered`);
+    watched.asked = true;
     const now = this.#current(watched);
+    if (now) watched.seen = versionOf(now.object);
     const answer = now ? now.object : await untilAborted(this.#ask(watched), signal);
     // The watch may have overtaken the answer on the way.
     return (this.#current(watched)?.object ?? answer) as ObjectOf[K] | undefined;
@@ -104,6 +109,7 @@ export class ApiObjectSource implements ObjectSource {
       reflector,
       stop: new AbortController(),
       first: undefined,
+      asked: false,
       seen: undefined,
       settled: undefined,
     };
@@ -136,7 +142,7 @@ export class ApiObjectSource implements ObjectSource {
     const { ref, stop } = watched;
     try {
       const object = strip(await this.#api.get(resourceOf(ref.kind), ref, stop.signal));
-      watched.seen ??= object.metadata.resourceVersion ?? '';
+      watched.seen ??= versionOf(object);
       this.#settle(watched, object);
       return object;
     } catch (error) {
@@ -147,9 +153,9 @@ export class ApiObjectSource implements ObjectSource {
   }
 
   #heard(watched: Watched, object: Held | undefined): void {
-    const version = object?.metadata.resourceVersion ?? '';
+    const version = versionOf(object);
     if (object) this.#settle(watched, object);
-    if (watched.seen === version) return;
+    if (!watched.asked || watched.seen === version) return;
     watched.seen = version;
     for (const listener of this.#listeners) listener(watched.ref);
   }

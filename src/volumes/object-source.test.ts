@@ -109,6 +109,19 @@ test('an object that is not there is undefined, and told when it comes and when 
   assert.equal(scene.count('get'), 1);
 });
 
+test('what comes before anybody has asked is no change, what comes after is', async () => {
+  const scene = new Scene();
+  await scene.api.create(configMaps, map('a', '1'), never);
+  scene.source.acquire('pod', [mapRef('a'), mapRef('b')]);
+  await scene.settle();
+  assert.deepEqual([(await scene.get('a'))?.data?.['value'], await scene.get('b')], ['1', undefined]);
+  assert.equal(scene.count('get'), 0);
+  assert.deepEqual(scene.heard, []);
+  await scene.api.create(configMaps, map('b', '1'), never);
+  await scene.settle();
+  assert.deepEqual(scene.heard, ['ConfigMap/ns/b']);
+});
+
 test("a refusal is the server's own, and the next question is asked anew", async () => {
   const scene = new Scene();
   await scene.api.create(secrets, { metadata: { namespace: 'ns', name: 's' } } satisfies Secret, never);

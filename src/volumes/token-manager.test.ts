@@ -128,6 +128,19 @@ test('while renewal fails the old token serves until it expires; no token is eve
   assert.ok(!scene.logged.some((line) => line.includes(token)));
 });
 
+test('a deadline that passes is a failed renewal, a caller that goes away is none', async () => {
+  const scene = new Scene();
+  scene.asksAgain = false;
+  const pod = await scene.pod('a');
+  const uid = podUid(pod.metadata.uid ?? '');
+  const token = await scene.get(pod);
+  await scene.clock.advance(0.9 * hour);
+  const late = AbortSignal.abort(new Error('too late'));
+  assert.equal(await scene.manager.get(pod, uid, projection, late), token);
+  await scene.clock.advance(60_000);
+  await assert.rejects(scene.manager.get(pod, uid, projection, AbortSignal.abort()), { name: 'AbortError' });
+});
+
 test('a pod that does not ask again is called again, but not without end in between', async () => {
   const scene = new Scene();
   scene.asksAgain = false;
