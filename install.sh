@@ -178,7 +178,8 @@ install_files() {
         ln -sfn $prefix/bin/keelson $link
     fi
     for file in $rootdir /etc/kubernetes $manifests /etc/cni /etc/cni/net.d /var/lib/cni /var/log/pods /var/log/containers; do
-        [[ -d $file ]] || { mkdir -p "$file"; remember "dir $file"; }
+        # An empty folder came with a package, or is a mount point for ours: what will be in it is ours.
+        [[ -d $file && $(ls -A "$file") ]] || { mkdir -p "$file"; remember "dir $file"; }
     done
 }
 
@@ -244,6 +245,10 @@ configure_containerd() {
         say "containerd: $containerd_config is yours and stays as it is"
         ! grep -q '^ *disabled_plugins.*"cri"' $containerd_config ||
             die "$containerd_config disables containerd's CRI plugin, which keelson speaks to: take \"cri\" out of disabled_plugins and restart containerd"
+        local dir
+        dir=$(containerd config dump | sed -n "s/^ *bin_dirs\? = \[\?[\"']\([^\"']*\).*/\1/p" | head -n1)
+        [[ ! $dir || -x $dir/loopback ]] ||
+            die "containerd looks for CNI plugins in $dir, and they are in $(cni_plugins): set bin_dir in $containerd_config and restart containerd"
     fi
     if systemd_runs; then
         systemctl -q enable containerd
@@ -380,7 +385,7 @@ start_keelson() {
         local verb=start
         if [[ $changed = yes ]]; then verb=restart; fi
         systemctl $verb keelson || {
-            journalctl -u keelson -n 20 --no-pager -o cat >&2
+            last_messages
             die 'keelson does not start: its last messages are above'
         }
         return
@@ -397,18 +402,26 @@ start_keelson() {
     start_background keelson $prefix/bin/keelson run $KEELSON_ARGS
     sleep 1
     alive keelson || {
-        tail -n 20 /var/log/keelson.log >&2
+        last_messages
         die 'keelson does not start: its last messages are above'
     }
+}
+
+# The body of an answer to GET, by bash alone: curl need not be there. Fails when the status is not 200.
+http_get() { # http://ADDRESS
+    timeout 2 bash -c '
+        exec 3<>"/dev/tcp/$1/80" && printf "GET / HTTP/1.0\r\n\r\n" >&3
+        read -r _ status _ <&3 && [[ $status = 200 ]] || exit 1
+        while read -r line <&3 && [[ $line != $'"'\\r'"' ]]; do :; done
+        cat <&3' get "${1#http://}" 2>/dev/null
 }
 
 start_demo() {
     local file since=$SECONDS answer
     say "Demo: two pods and a Service, in $manifests"
     for file in $prefix/demo/*.yaml; do put "$file" "$manifests/${file##*/}" 644; done
-    # wget of the static busybox: curl need not be there
-    until answer=$("$(static_busybox)" wget -q -T 2 -O - $demo_url 2>/dev/null); do
-        ((SECONDS - since < 180)) || die "$demo_url does not answer: see $(log_hint)"
+    until answer=$(http_get $demo_url); do
+        ((SECONDS - since < 180)) || { last_messages; die "$demo_url does not answer: keelson's last messages are above"; }
         sleep 0.2
     done
     say "The Service answers after $((SECONDS - since)) s: $answer"
@@ -417,7 +430,9 @@ start_demo() {
     echo
 }
 
-log_hint() { if systemd_runs; then echo '"journalctl -u keelson"'; else echo /var/log/keelson.log; fi; }
+last_messages() {
+    if systemd_runs; then journalctl -u keelson -n 20 --no-pager -o cat; else tail -n 20 /var/log/keelson.log; fi >&2
+}
 
 print_end() {
     if systemd_runs; then
@@ -432,7 +447,7 @@ print_end() {
 # --- uninstall ---------------------------------------------------------------
 
 uninstall() {
-    local kind value file dir images=()
+    local kind value dir images=()
     [[ -e $prefix || -e $unit ]] || { say 'keelson is not installed'; return; }
     say 'Stopping keelson'
     if systemd_runs && [[ -e $unit ]]; then
@@ -471,11 +486,11 @@ uninstall() {
     say 'Removing its files'
     while read -r dir; do umount "$dir" 2>/dev/null || umount -l "$dir"; done \
         < <(awk -v d=$rootdir/ 'index($2, d) == 1 { print $2 }' /proc/mounts | sort -r)
-    tac $made 2>/dev/null | while read -r kind dir; do
-        case $kind:$dir in
-        dir:$rootdir | dir:/var/log/pods | dir:/var/log/containers | dir:/var/lib/cni) rm -rf --one-file-system "$dir" ;;
-        dir:*) rmdir --ignore-fail-on-non-empty "$dir" 2>/dev/null || true ;;
+    sed -n 's/^dir //p' $made | tac | while read -r dir; do
+        case $dir in
+        "$rootdir" | /var/log/pods | /var/log/containers | /var/lib/cni) find "$dir" -xdev -mindepth 1 -delete ;;
         esac
+        rmdir "$dir" 2>/dev/null || true # others may have put something into it
     done
     if is_ours $containerd_config; then
         if [[ -e $containerd_config.before-keelson ]]; then

@@ -108,7 +108,7 @@ describe('a machine without systemd', () => {
     const output = await install(host, '--demo');
     assert.match(output, new RegExp(`curl ${VIP}\n`));
     assert.match(output, /To stop it \(its pods go on\): kill \$\(cat \/run\/keelson\/keelson\.pid\)/);
-    assert.match(await host.get(VIP), /^Hello from keelson-demo-web-[12]$/m);
+    assert.match(await host.get(VIP), /^Hello from keelson-demo-web-[12]-install-demo$/m);
 
     const pid = await host.exec('cat', ['/run/keelson/keelson.pid']);
     assert.match(await install(host, '--demo'), /it runs already/);
@@ -123,8 +123,12 @@ describe('a machine without systemd', () => {
 
   it('leaves the configuration of an operator alone, and still needs no registry', async () => {
     await using host = await freshMachine('install-operator');
-    const theirs =
+    const incomplete =
       'version = 2\n[plugins."io.containerd.grpc.v1.cri"]\n  sandbox_image = "registry.k8s.io/pause:3.9"\n  restrict_oom_score_adj = true\n';
+    await host.writeFile('/etc/containerd/config.toml', incomplete);
+    await assert.rejects(install(host, '--demo'), /looks for CNI plugins in \/opt\/cni\/bin.*: set bin_dir/);
+
+    const theirs = `${incomplete}[plugins."io.containerd.grpc.v1.cri".cni]\n  bin_dir = "/usr/lib/cni"\n`;
     await host.writeFile('/etc/containerd/config.toml', theirs);
     const output = await install(host, '--demo');
     assert.match(output, /config\.toml is yours and stays as it is/);
