@@ -48,7 +48,9 @@ export async function benchPods(options: PodsBenchOptions = {}): Promise<PodsFig
   const floorOne: number[] = [];
   const one: number[] = [];
   for (let i = 0; i <= singles; i++) {
-    const floor = await seconds(() => startPod(cluster.host, { name: `floor-${i}`, image: BUSYBOX_IMAGE, command }));
+    const floor = await seconds(() =>
+      startPod(cluster.host, { name: `floor-${i}`, image: BUSYBOX_IMAGE, command, unlabelled: true }),
+    );
     const own = await seconds(() => createAndWait(cluster, [`one-${i}`]));
     if (i === 0) continue; // The first warms up caches on both sides.
     floorOne.push(floor);
@@ -62,7 +64,9 @@ export async function benchPods(options: PodsBenchOptions = {}): Promise<PodsFig
 
   const floorNames = Array.from({ length: many }, (_, i) => `floor-many-${i}`);
   const floorThirtyS = await seconds(() =>
-    Promise.all(floorNames.map((name) => startPod(cluster.host, { name, image: BUSYBOX_IMAGE, command }))),
+    Promise.all(
+      floorNames.map((name) => startPod(cluster.host, { name, image: BUSYBOX_IMAGE, command, unlabelled: true })),
+    ),
   );
   const floorDeleteS = await seconds(() => removeFloor(cluster));
   const names = Array.from({ length: many }, (_, i) => `many-${i}`);

@@ -15,7 +15,7 @@ import { QosCgroups } from '../resources/qos-cgroups.ts';
 export interface HostParts {
   readonly facts: MachineFacts;
   readonly nodeName: string;
-  /** The node's addresses, the main one first; asked anew each time, because hosts get new ones. */
+  /** The node's addresses, the main one first; looked at again every few seconds, because hosts get new ones. */
   readonly nodeIps: () => readonly string[];
   readonly reservations: Reservations;
   readonly resources: ResourceOptions;
@@ -45,11 +45,23 @@ export async function buildHostParts(config: Config, log: Log): Promise<HostPart
   return {
     facts,
     nodeName: flags.hostnameOverride ?? facts.hostname,
-    nodeIps: () => chooseNodeIps(flags.nodeIps, routes, readHostAddresses()),
+    nodeIps: cached(() => chooseNodeIps(flags.nodeIps, routes, readHostAddresses()), addressesAgeMs),
     reservations,
     resources,
     qosCgroups,
     cri: connectRuntime(config, log),
+  };
+}
+
+/** Asking the kernel for all interfaces takes a millisecond, and every pod status wants to know. */
+const addressesAgeMs = 10_000;
+
+function cached<T>(read: () => T, maxAgeMs: number): () => T {
+  let known: { readonly value: T; readonly at: number } | undefined;
+  return () => {
+    const now = systemClock.monotonic();
+    if (!known || now - known.at > maxAgeMs) known = { value: read(), at: now };
+    return known.value;
   };
 }
 

@@ -2,7 +2,7 @@ import { mkdir, open, readdir, rm, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Container, Pod } from '../api/core-v1.ts';
 import type { PodUid } from '../api/ids.ts';
-import { atomicWrite, readIfExists } from '../host/files.ts';
+import { atomicWrite, readIfExists, writeError } from '../host/files.ts';
 import { errnoOf } from '../lib/errors.ts';
 import { generateEtcHosts } from './etc-hosts.ts';
 import { podHostname, podLogDirectory } from './sandbox-config.ts';
@@ -29,8 +29,8 @@ export class PodDirs {
   async create(uid: PodUid, pod: Pod): Promise<void> {
     const dir = this.podDir(uid);
     await Promise.all([
-      ...['volumes', 'plugins', 'containers'].map((name) => mkdir(join(dir, name), { recursive: true, mode: 0o750 })),
-      mkdir(podLogDirectory(this.#o.podLogsDir, pod), { recursive: true, mode: 0o755 }),
+      ...['volumes', 'plugins', 'containers'].map((name) => makeFolder(join(dir, name), 0o750)),
+      makeFolder(podLogDirectory(this.#o.podLogsDir, pod), 0o755),
     ]);
   }
 
@@ -108,6 +108,14 @@ export class PodDirs {
 
   #linksDir(): string {
     return join(dirname(this.#o.podLogsDir), 'containers');
+  }
+}
+
+async function makeFolder(path: string, mode: number): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, mode });
+  } catch (error) {
+    throw writeError(path, error);
   }
 }
 

@@ -33,6 +33,8 @@ interface Entry {
   reported: PodStatus | undefined;
   /** UID of the API object that carries the status: the pod's own, or its mirror's. */
   objectUid: string | undefined;
+  /** Milliseconds since the epoch of the last report. */
+  sentAt: number;
   deleted: boolean;
   sending: boolean;
   failures: number;
@@ -40,8 +42,8 @@ interface Entry {
 }
 
 const retry = { initialMs: 250, maxMs: 10_000 } as const;
-/** A pod that starts says so only when it takes longer than this: most are Ready by then, and one patch does. */
-const startingGraceMs = 200;
+/** A pod that starts says so only when it takes longer than this, and how far it is no more often: most are Ready by then, and one patch does. */
+const startingPaceMs = 1_000;
 /** Requests in flight: statuses must not crowd out the watch and the lease. */
 const maxParallelRequests = 8;
 
@@ -101,6 +103,7 @@ export class StatusManager {
       status,
       reported: undefined,
       objectUid: undefined,
+      sentAt: 0,
       deleted: false,
       sending: false,
       failures: 0,
@@ -116,9 +119,9 @@ export class StatusManager {
   #sendSoon(desired: DesiredPod, entry: Entry): void {
     if (entry.sending || this.#stopped.signal.aborted) return;
     const waits = entry.status.phase === 'Pending' && entry.failures === 0 && !hasNews(entry.status);
-    const since = this.#o.clock.now() - desired.seenAt;
-    if (waits && since < startingGraceMs) {
-      entry.timer ??= this.#o.clock.after(startingGraceMs - since, () => {
+    const since = this.#o.clock.now() - Math.max(desired.seenAt, entry.sentAt);
+    if (waits && since < startingPaceMs) {
+      entry.timer ??= this.#o.clock.after(startingPaceMs - since, () => {
         entry.timer = undefined;
         this.#sendSoon(desired, entry);
       });
@@ -174,6 +177,7 @@ export class StatusManager {
         await api.patch(pods, { namespace, name }, patch, this.#stopped.signal);
       }
       entry.reported = status;
+      entry.sentAt = this.#o.clock.now();
       if (entry.status !== status || !this.#isToDelete(uid, entry)) return;
       await api.delete(pods, { namespace, name }, { gracePeriodSeconds: 0, uid: target.uid }, this.#stopped.signal);
       entry.deleted = true;

@@ -12,20 +12,25 @@ export interface PodOptions {
   readonly name: string;
   readonly image: string;
   readonly command?: readonly string[];
+  /** Without the labels of Kubernetes: a keelson on the same runtime does not take it for an orphan. */
+  readonly unlabelled?: boolean;
 }
 
 /** A pod by bare CRI calls: what a test uses that has no keelson, and the floor that keelson is measured against. */
 export async function startPod(host: TestHost, options: PodOptions): Promise<StartedPod> {
   const signal = AbortSignal.timeout(60_000);
   const { runtime } = host.cri();
-  const sandboxConfig = sandboxConfigOf(options.name);
+  const sandboxConfig = withoutLabels(sandboxConfigOf(options.name), options);
   const sandboxId = await runtime.runPodSandbox(sandboxConfig, '', signal);
-  const config = containerConfigOf(options);
+  const config = withoutLabels(containerConfigOf(options), options);
   const containerId = await runtime.createContainer(sandboxId, config, sandboxConfig, signal);
   await runtime.startContainer(containerId, signal);
   const { network } = await runtime.podSandboxStatus(sandboxId, signal);
   return { sandboxId, containerId, sandboxConfig, ip: network?.ip ?? '' };
 }
+
+const withoutLabels = <T extends object>(config: T, { unlabelled }: PodOptions): T =>
+  unlabelled ? { ...config, labels: {} } : config;
 
 export function sandboxConfigOf(name: string): PodSandboxConfig {
   return {
