@@ -51,7 +51,7 @@ const apiAccess: Volume = {
   },
 };
 
-class Scene implements Disposable {
+class Scene implements AsyncDisposable {
   readonly root: string;
   readonly clock = new FakeClock();
   readonly api: FakeKubeApi;
@@ -122,8 +122,10 @@ class Scene implements Disposable {
     return this.api.calls.filter((call) => what.test(call)).length;
   }
 
-  [Symbol.dispose](): void {
+  async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
+    // Comes after what is still being written in the background.
+    for (const uid of await this.manager.podsOnDisk()) await this.manager.tearDown(uid, never);
     rmSync(this.root, { recursive: true, force: true });
   }
 }
@@ -138,7 +140,7 @@ async function eventually(condition: () => boolean): Promise<void> {
 }
 
 test('the volumes of a usual pod: where they are, what is in them, and that secrets are only linked to', async () => {
-  using scene = await new Scene().start();
+  await using scene = await new Scene().start();
   await scene.api.create(configMaps, configMap('kube-root-ca.crt', 'CA'), never);
   await scene.api.create(configMaps, configMap('cm', 'blue'), never);
   await scene.api.create(secrets, secret('sec', 'bob'), never);
@@ -171,7 +173,7 @@ test('the volumes of a usual pod: where they are, what is in them, and that secr
 });
 
 test('setting up again asks nobody and writes nothing', async () => {
-  using scene = await new Scene().start();
+  await using scene = await new Scene().start();
   await scene.api.create(configMaps, configMap('kube-root-ca.crt', 'CA'), never);
   const pod = await scene.pod('p', [apiAccess]);
   const first = await scene.setUp(pod);
@@ -187,7 +189,7 @@ test('setting up again asks nobody and writes nothing', async () => {
 });
 
 test('pods share the requests for what they share', async () => {
-  using scene = await new Scene().start();
+  await using scene = await new Scene().start();
   await scene.api.create(configMaps, configMap('kube-root-ca.crt', 'CA'), never);
   const all = await Promise.all(Array.from({ length: 20 }, (_, i) => scene.pod(`p${i}`, [apiAccess])));
   await Promise.all(all.map((pod) => scene.setUp(pod)));
@@ -197,7 +199,7 @@ test('pods share the requests for what they share', async () => {
 });
 
 test('a changed object is written at once, in place', async () => {
-  using scene = await new Scene().start();
+  await using scene = await new Scene().start();
   await scene.api.create(configMaps, configMap('cm', 'old'), never);
   const pod = await scene.pod('p', [{ name: 'c', configMap: { name: 'cm' } }]);
   await scene.setUp(pod);
@@ -212,7 +214,7 @@ test('a changed object is written at once, in place', async () => {
 });
 
 test('labels that change are written at the next set-up', async () => {
-  using scene = await new Scene().start();
+  await using scene = await new Scene().start();
   const items = [{ path: 'l', fieldRef: { fieldPath: 'metadata.labels' } }];
   const pod = await scene.pod('p', [{ name: 'd', downwardAPI: { items } }]);
   await scene.setUp(pod);
@@ -221,7 +223,7 @@ test('labels that change are written at the next set-up', async () => {
 });
 
 test('tokens rotate in place without anybody asking', async () => {
-  using scene = await new Scene().start();
+  await using scene = await new Scene().start();
   await scene.api.create(configMaps, configMap('kube-root-ca.crt', 'CA'), never);
   const pod = await scene.pod('p', [apiAccess]);
   await scene.setUp(pod);
@@ -232,7 +234,7 @@ test('tokens rotate in place without anybody asking', async () => {
 });
 
 test('everything that is missing is said, volume by volume, in words that people search for', async () => {
-  using scene = await new Scene().start();
+  await using scene = await new Scene().start();
   await scene.api.create(configMaps, configMap('cm', 'v'), never);
   const pod = await scene.pod('p', [
     { name: 'fine', emptyDir: {} },
@@ -256,7 +258,7 @@ test('everything that is missing is said, volume by volume, in words that people
 });
 
 test('a pod that waits for an object is woken when it comes', async () => {
-  using scene = await new Scene().start();
+  await using scene = await new Scene().start();
   const pod = await scene.pod('p', [{ name: 'c', configMap: { name: 'late' } }]);
   await scene.failure(pod);
   await scene.clock.advance(0);
@@ -268,7 +270,7 @@ test('a pod that waits for an object is woken when it comes', async () => {
 });
 
 test('a pod that has its volume keeps it when the object goes; that is logged once', async () => {
-  using scene = await new Scene().start();
+  await using scene = await new Scene().start();
   await scene.api.create(configMaps, configMap('cm', 'v'), never);
   const pod = await scene.pod('p', [{ name: 'c', configMap: { name: 'cm' } }]);
   await scene.setUp(pod);
@@ -283,7 +285,7 @@ test('a pod that has its volume keeps it when the object goes; that is logged on
 });
 
 test('after a restart volumes are adopted: no write, no new token, no new mount', async () => {
-  using before = await new Scene().start();
+  await using before = await new Scene().start();
   await before.api.create(configMaps, configMap('kube-root-ca.crt', 'CA'), never);
   const pod = await before.pod('p', [apiAccess, { name: 'e' }]);
   await before.setUp(pod);
@@ -295,7 +297,7 @@ test('after a restart volumes are adopted: no write, no new token, no new mount'
   writeFileSync(join(volume, 'token'), token);
   const link = readlinkSync(join(volume, '..data'));
   const requests = before.calls(/serviceaccounts/);
-  using scene = await before.restart();
+  await using scene = await before.restart();
   await scene.setUp(pod);
   assert.equal(readlinkSync(join(volume, '..data')), link);
   assert.equal(read(join(volume, 'token')), token);
@@ -304,12 +306,12 @@ test('after a restart volumes are adopted: no write, no new token, no new mount'
 });
 
 test('after a restart without an API server running pods keep what they have, new ones are told', async () => {
-  using before = await new Scene().start();
+  await using before = await new Scene().start();
   await before.api.create(secrets, secret('sec', 'v'), never);
   const old = await before.pod('old', [{ name: 's', secret: { secretName: 'sec' } }]);
   const fresh = await before.pod('fresh', [{ name: 's', secret: { secretName: 'sec' } }]);
   await before.setUp(old);
-  using scene = await before.restart();
+  await using scene = await before.restart();
   for (const verb of ['get', 'list', 'watch'] as const) {
     scene.api.injectError(verb, 'secrets', new ApiError(503, { message: 'away' }), 1000);
   }
@@ -319,13 +321,13 @@ test('after a restart without an API server running pods keep what they have, ne
 });
 
 test('what could not be renewed is tried again until it can', async () => {
-  using before = await new Scene().start();
+  await using before = await new Scene().start();
   await before.api.create(configMaps, configMap('kube-root-ca.crt', 'CA'), never);
   const pod = await before.pod('p', [apiAccess]);
   await before.setUp(pod);
   const path = before.path(pod, 'kubernetes.io~projected/kube-api-access/token');
   const old = read(path);
-  using scene = await before.restart();
+  await using scene = await before.restart();
   // The fake's tokens do not tell their age: the new life wants one of its own, and is refused.
   scene.api.injectError('create', 'serviceaccounts', new ApiError(503, { message: 'away' }));
   await scene.setUp(pod);
@@ -339,20 +341,20 @@ test('what could not be renewed is tried again until it can', async () => {
 });
 
 test('after a reboot the tmpfs is empty, and everything is rendered again', async () => {
-  using before = await new Scene().start();
+  await using before = await new Scene().start();
   await before.api.create(secrets, secret('sec', 'v'), never);
   const pod = await before.pod('p', [{ name: 's', secret: { secretName: 'sec' } }]);
   await before.setUp(pod);
   await before.mounts.unmount(before.memory(), never);
   rmSync(before.memory(), { recursive: true });
-  using scene = await before.restart();
+  await using scene = await before.restart();
   await scene.setUp(pod);
   assert.equal(read(scene.path(pod, 'kubernetes.io~secret/s/value')), 'v');
   assert.equal(scene.mounts.calls.filter((call) => call === `mount ${scene.memory()}`).length, 2);
 });
 
 test("a kubelet's own tmpfs is used as it is, and unmounted in the end", async () => {
-  using scene = await new Scene().start();
+  await using scene = await new Scene().start();
   await scene.api.create(secrets, secret('sec', 'v'), never);
   const pod = await scene.pod('p', [{ name: 's', secret: { secretName: 'sec' } }]);
   const path = scene.path(pod, 'kubernetes.io~secret/s');
@@ -367,7 +369,7 @@ test("a kubelet's own tmpfs is used as it is, and unmounted in the end", async (
 });
 
 test('a folder on disk in the place of a secret is replaced when empty, refused when not', async () => {
-  using scene = await new Scene().start();
+  await using scene = await new Scene().start();
   await scene.api.create(secrets, secret('sec', 'v'), never);
   const pod = await scene.pod('p', [{ name: 's', secret: { secretName: 'sec' } }]);
   const path = scene.path(pod, 'kubernetes.io~secret/s');
@@ -380,7 +382,7 @@ test('a folder on disk in the place of a secret is replaced when empty, refused 
 });
 
 test('an emptyDir is made once: what the pod does to it stays', async () => {
-  using before = await new Scene().start();
+  await using before = await new Scene().start();
   const pod = await before.pod('p', [{ name: 'e' }], { securityContext: { fsGroup: 2000 } });
   await before.setUp(pod);
   const path = before.path(pod, 'kubernetes.io~empty-dir/e');
@@ -389,14 +391,14 @@ test('an emptyDir is made once: what the pod does to it stays', async () => {
   writeFileSync(join(path, 'kept'), 'x');
   rmSync(path, { recursive: true });
   mkdirSync(path, { mode: 0o700 });
-  using scene = await before.restart();
+  await using scene = await before.restart();
   await scene.setUp(pod);
   assert.equal(lstatSync(path).mode & 0o7777, 0o700);
   assert.deepEqual(readdirSync(join(path, '..')), ['e']);
 });
 
 test('an emptyDir in memory is a tmpfs of its own, mounted once', async () => {
-  using scene = await new Scene().start();
+  await using scene = await new Scene().start();
   const volume = { name: 'm', emptyDir: { medium: 'Memory', sizeLimit: '16Mi' } };
   const pod = await scene.pod('p', [volume], { securityContext: { fsGroup: 2000 } });
   await scene.setUp(pod);
@@ -410,7 +412,7 @@ test('an emptyDir in memory is a tmpfs of its own, mounted once', async () => {
 });
 
 test('tearing down removes everything of the pod and nothing else', async () => {
-  using scene = await new Scene().start();
+  await using scene = await new Scene().start();
   await scene.api.create(secrets, secret('sec', 'v'), never);
   const data = join(scene.root, 'data');
   mkdirSync(data);
@@ -446,7 +448,7 @@ test('tearing down removes everything of the pod and nothing else', async () => 
 });
 
 test('a pod whose UID would lead out of the folder is refused', async () => {
-  using scene = await new Scene().start();
+  await using scene = await new Scene().start();
   const pod = await scene.pod('p', [{ name: 'e' }]);
   for (const uid of ['..', '../x', 'a/b', '']) {
     await assert.rejects(scene.manager.setUp(pod, podUid(uid), never), { code: 'BadPodUid' });
@@ -456,7 +458,7 @@ test('a pod whose UID would lead out of the folder is refused', async () => {
 });
 
 test('an aborted set-up rejects and can be tried again', async () => {
-  using scene = await new Scene().start();
+  await using scene = await new Scene().start();
   await scene.api.create(configMaps, configMap('cm', 'v'), never);
   const pod = await scene.pod('p', [{ name: 'c', configMap: { name: 'cm' } }]);
   await assert.rejects(scene.manager.setUp(pod, uidOf(pod), AbortSignal.abort()), { name: 'AbortError' });
