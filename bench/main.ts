@@ -1,10 +1,15 @@
 import { benchPods, podsTable } from './pods.ts';
+import { benchServices, servicesTable } from './services.ts';
 
 /** `npm run bench -- <name>`: a readable table on stderr, one line of JSON on stdout. */
 const benches: Readonly<Record<string, () => Promise<{ readonly figures: object; readonly table: string }>>> = {
   pods: async () => {
     const figures = await benchPods();
     return { figures, table: podsTable(figures) };
+  },
+  services: async () => {
+    const figures = await benchServices();
+    return { figures, table: servicesTable(figures) };
   },
 };
 

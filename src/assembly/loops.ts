@@ -19,6 +19,10 @@ import type { PodsHalf } from './pods-half.ts';
 /** Leftovers of a killed predecessor are looked for at start and then rarely: nothing else makes them. */
 const housekeepingPeriodMs = 120_000;
 const retryMs = 2_000;
+/** Somebody may flush the firewall: the masquerading comes back by itself. */
+const networkCheckMs = 60_000;
+/** Mirror pods change with the things that wake their loop; this is for what nobody thought of. */
+const mirrorCheckMs = 600_000;
 
 /** Pods may start without the Services' variables after this long: an API server that is away must not keep static pods down. */
 const servicesPatienceMs = 5_000;
@@ -68,20 +72,19 @@ export async function keepPodNetwork(
     log,
   });
   const wanted = () => controller.current()?.spec?.podCIDRs ?? (kubelet.podCIDR ? kubelet.podCIDR.split(',') : []);
-  let done = '';
-  await repeat(
+  const ensure = async () => {
+    await network.ensure(wanted(), signal);
+    return true;
+  };
+  const onChange = (wake: () => void) => controller.onChange(wake);
+  await repeat({
     signal,
-    (wake) => controller.onChange(wake),
-    async () => {
-      const cidrs = wanted();
-      if (cidrs.join() === done) return true;
-      await network.ensure(cidrs, signal);
-      done = cidrs.join();
-      return true;
-    },
+    onChange,
+    once: ensure,
+    periodMs: networkCheckMs,
     log,
-    'cannot make the pod network',
-  );
+    failure: 'cannot make the pod network',
+  });
 }
 
 /** Keeps mirror pods in step; woken by every change of a static pod or mirror. */
@@ -94,13 +97,8 @@ export async function keepMirrors(
 ): Promise<void> {
   const { mirrors } = half;
   if (!mirrors) return;
-  await repeat(
-    signal,
-    onChange,
-    () => (sources.ready() ? mirrors.syncOnce(signal) : Promise.resolve(false)),
-    log,
-    'cannot keep mirror pods',
-  );
+  const once = () => (sources.ready() ? mirrors.syncOnce(signal) : Promise.resolve(false));
+  await repeat({ signal, onChange, once, periodMs: mirrorCheckMs, log, failure: 'cannot keep mirror pods' });
 }
 
 export async function keepHouse(
@@ -135,14 +133,19 @@ export async function keepHouse(
   }
 }
 
-/** Runs `once` now, at every wake, and again after a pause while it says that it is not done. */
-async function repeat(
-  signal: AbortSignal,
-  onChange: (wake: () => void) => Disposable,
-  once: () => Promise<boolean>,
-  log: Log,
-  failure: string,
-): Promise<void> {
+interface Repeat {
+  readonly signal: AbortSignal;
+  readonly onChange: (wake: () => void) => Disposable;
+  /** Resolves with whether everything is as it should be. */
+  readonly once: () => Promise<boolean>;
+  readonly periodMs: number;
+  readonly log: Log;
+  /** What to say when it fails, once until it has worked again. */
+  readonly failure: string;
+}
+
+/** Runs `once` now, at every wake, after `periodMs`, and soon again while it fails or says that it is not done. */
+async function repeat({ signal, onChange, once, periodMs, log, failure }: Repeat): Promise<void> {
   let failing = false;
   let woken = Promise.withResolvers<void>();
   using _subscription = onChange(() => woken.resolve());
@@ -150,15 +153,25 @@ async function repeat(
     woken = Promise.withResolvers<void>();
     const done = await once().catch((error: unknown) => {
       if (!signal.aborted && !failing) log.warn(errorFields(error), failure);
+      failing = true;
       return false;
     });
-    failing = !done;
-    const pause = new AbortController();
-    const stop = () => pause.abort();
-    signal.addEventListener('abort', stop, { once: true });
-    const sleep = clock.sleep(done ? 2 ** 31 - 1 : retryMs, pause.signal).catch(() => {});
-    await Promise.race([woken.promise, sleep]);
-    signal.removeEventListener('abort', stop);
-    pause.abort();
+    if (done) failing = false;
+    using pause = new Pause(done ? periodMs : retryMs, signal);
+    await Promise.race([woken.promise, pause.over]);
+  }
+}
+
+/** A sleep that ends with its scope. */
+class Pause implements Disposable {
+  readonly over: Promise<void>;
+  readonly #end = new AbortController();
+
+  constructor(ms: number, signal: AbortSignal) {
+    this.over = clock.sleep(ms, AbortSignal.any([signal, this.#end.signal])).catch(() => {});
+  }
+
+  [Symbol.dispose](): void {
+    this.#end.abort();
   }
 }

@@ -48,7 +48,6 @@ export async function buildServicesHalf(input: ServicesHalfInput): Promise<Servi
     masqueradeAll: proxy.nftables.masqueradeAll,
     clusterCidrs: proxy.clusterCIDR ? proxy.clusterCIDR.split(',') : [],
     masqueradeBit: proxy.nftables.masqueradeBit ?? 14,
-    minSyncPeriodMs: 0,
     syncPeriodMs: proxy.nftables.syncPeriod,
   });
   return api ? fromApi(config, api, proxier, log) : fromManifests(input, proxier);
