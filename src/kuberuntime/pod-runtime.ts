@@ -90,8 +90,7 @@ export class PodRuntime {
     let ips: readonly string[] = actions.sandbox?.ips ?? [];
     if (actions.createSandbox) {
       sandboxId = await this.#createSandbox(desired, config, signal);
-      const observed = await this.#o.pleg.refresh(desired.uid, signal);
-      ips = observed?.sandboxes.find((s) => s.id === sandboxId)?.ips ?? [];
+      ips = (await this.#o.pleg.sawSandbox(desired.uid, sandboxId, signal)).ips;
     }
     if (sandboxId === undefined) return [];
     const podIPs = desired.pod.spec.hostNetwork ? this.#o.hostIPs() : ips;

@@ -103,6 +103,22 @@ export class Pleg {
     return this.#o.cache.get(uid);
   }
 
+  /**
+   * Takes up a sandbox that was just made, without listing anything: its maker knows what a listing would
+   * say. Resolves with the sandbox and its addresses.
+   */
+  async sawSandbox(uid: PodUid, id: string, signal: AbortSignal): Promise<ObservedSandbox> {
+    const asOf = this.#o.clock.monotonic();
+    const status = await this.#o.runtime.podSandboxStatus(id, signal);
+    const sandbox = this.#remember(id, status);
+    const before = this.#o.cache.get(uid);
+    const { name = '', namespace = '' } = status.metadata ?? {};
+    const others = before?.sandboxes.filter((s) => s.id !== sandbox.id) ?? [];
+    const after = { uid, name, namespace, containers: before?.containers ?? [], sandboxes: [sandbox, ...others] };
+    if (this.#o.cache.commit(uid, after, asOf)) this.#o.wake(uid);
+    return sandbox;
+  }
+
   /** The pod to which a container or sandbox belongs, as far as it has been seen. */
   ownerOf(id: string): PodUid | undefined {
     for (const uid of this.#o.cache.uids()) {
@@ -190,21 +206,29 @@ export class Pleg {
     const state = sandboxState(listed.state);
     const known = this.#sandboxes.get(id);
     if (known?.state === state && (state === 'notready' || known.ips.length > 0 || known.hostNetwork)) return known;
-    let ips: string[] = [];
-    let hostNetwork = false;
-    if (state === 'ready') {
-      const status = await this.#o.runtime.podSandboxStatus(id, signal);
-      hostNetwork = status.linux?.namespaces?.options?.network === cri.NamespaceMode.NODE;
-      const network = status.network;
-      ips = [network?.ip, ...(network?.additionalIps ?? []).map((a) => a.ip)].filter((ip) => !!ip) as string[];
-    }
+    if (state === 'ready') return this.#remember(id, await this.#o.runtime.podSandboxStatus(id, signal));
     const observed: ObservedSandbox = {
       id,
       state,
       attempt: listed.metadata?.attempt ?? 0,
       createdAt: milliseconds(listed.createdAt),
+      ips: [],
+      hostNetwork: known?.hostNetwork ?? false,
+    };
+    this.#sandboxes.set(id, observed);
+    return observed;
+  }
+
+  #remember(id: string, status: cri.PodSandboxStatus): ObservedSandbox {
+    const { network, metadata } = status;
+    const ips = [network?.ip, ...(network?.additionalIps ?? []).map((a) => a.ip)].filter((ip) => !!ip) as string[];
+    const observed: ObservedSandbox = {
+      id: sandboxId(id),
+      state: sandboxState(status.state),
+      attempt: metadata?.attempt ?? 0,
+      createdAt: milliseconds(status.createdAt),
       ips,
-      hostNetwork,
+      hostNetwork: status.linux?.namespaces?.options?.network === cri.NamespaceMode.NODE,
     };
     this.#sandboxes.set(id, observed);
     return observed;
