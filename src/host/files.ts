@@ -50,11 +50,12 @@ async function syncDirectory(path: string): Promise<void> {
   }
 }
 
-function writeError(path: string, cause: unknown): AgentError {
+/** Names the path in an error of the file system: DiskFull with what to do, or WriteFailed. */
+export function writeError(path: string, cause: unknown): AgentError {
+  if (cause instanceof AgentError) return cause;
   const errno = errnoOf(cause);
   if (errno === 'ENOSPC' || errno === 'EDQUOT') {
     return new AgentError('DiskFull', `cannot write ${path}: no space left on its file system`, {
-      cause,
       retryable: true,
       hint: `free space or inodes: df -h ${dirname(path)}; df -i ${dirname(path)}`,
     });

@@ -30,6 +30,12 @@ export function messageOf(error: unknown): string {
   return cause && !error.message.includes(cause) ? `${error.message}: ${cause}` : error.message;
 }
 
+/** The message and, where there is one, the remedy in parentheses: for readers who see one text, as in events. */
+export function adviceOf(error: unknown): string {
+  const hint = error instanceof AgentError ? error.hint : undefined;
+  return hint === undefined ? messageOf(error) : `${messageOf(error)} (${hint})`;
+}
+
 /** What a log line holds of an error. */
 export function errorFields(error: unknown): { err: string; code?: string; hint?: string } {
   const fields: { err: string; code?: string; hint?: string } = { err: messageOf(error) };

@@ -57,6 +57,8 @@ interface Worker {
   memory: WorkerMemory;
   problems: ReadonlyMap<string, ContainerProblem>;
   failures: number;
+  /** What failed last: it is said when it changes, not at each try. */
+  lastFailure: string;
   dirty: boolean;
   running: AbortController | undefined;
   timer: Disposable | undefined;
@@ -150,6 +152,7 @@ export class PodWorkers {
       memory: { backoffs: new Map() },
       problems: new Map(),
       failures: 0,
+      lastFailure: '',
       dirty: false,
       running: undefined,
       timer: undefined,
@@ -183,6 +186,7 @@ export class PodWorkers {
       try {
         const wakeAt = await this.#step(worker, worker.running.signal);
         worker.failures = 0;
+        worker.lastFailure = '';
         this.#wakeLater(worker, wakeAt);
       } catch (error) {
         this.#failed(worker, error);
@@ -263,15 +267,15 @@ export class PodWorkers {
     }
     worker.failures++;
     const delay = jittered(backoffDelay(worker.failures, retry), 0.2);
-    this.#o.log.warn(
-      {
-        podUid: worker.uid,
-        pod: worker.desired && podKey(worker.desired.pod),
-        phase: worker.state.phase,
-        ...errorFields(error),
-      },
-      'pod sync failed, will try again',
-    );
+    const fields = {
+      podUid: worker.uid,
+      pod: worker.desired && podKey(worker.desired.pod),
+      phase: worker.state.phase,
+      ...errorFields(error),
+    };
+    if (fields.err === worker.lastFailure) this.#o.log.debug(fields, 'pod sync failed again');
+    else this.#o.log.warn(fields, 'pod sync failed, will try again');
+    worker.lastFailure = fields.err;
     this.#wakeLater(worker, this.#o.clock.now() + delay);
   }
 

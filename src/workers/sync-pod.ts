@@ -11,7 +11,7 @@ import { type PodRuntime, podReference } from '../kuberuntime/pod-runtime.ts';
 import type { SyncResult } from '../kuberuntime/sync-result.ts';
 import { unsupportedFields } from '../kuberuntime/unsupported-fields.ts';
 import type { Clock } from '../lib/clock.ts';
-import { AgentError, errorFields, isAbort, messageOf } from '../lib/errors.ts';
+import { AgentError, adviceOf, errorFields, isAbort } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { admit } from '../pod/admit.ts';
 import { isAlive } from '../pod/observed.ts';
@@ -88,8 +88,12 @@ export class SyncPod implements PodSteps {
     }
     await runtime.clear(desired, actions, signal);
     let results: readonly SyncResult[] = [];
-    if (actions.start.length > 0) results = await this.#start(desired, actions, signal);
-    else await this.#keepVolumes(desired, signal);
+    if (actions.start.length > 0) {
+      results = await this.#start(desired, actions, signal).catch((error: unknown) => {
+        this.#tellOfFiles(desired.pod, error);
+        throw error;
+      });
+    } else await this.#keepVolumes(desired, signal);
     this.#reportBackOff(desired, actions, memory);
     if (changesRuntime(actions)) await pleg.refresh(uid, signal);
     return this.#outcome(desired, actions, results);
@@ -171,10 +175,16 @@ export class SyncPod implements PodSteps {
       return await this.#o.volumes.setUp(desired.pod, desired.uid, signal);
     } catch (error) {
       if (!isAbort(error)) {
-        this.#o.events.event(podReference(desired.pod), 'Warning', eventReason.failedMount, messageOf(error));
+        this.#o.events.event(podReference(desired.pod), 'Warning', eventReason.failedMount, adviceOf(error));
       }
       throw error;
     }
+  }
+
+  /** Volumes, network and runtime tell of their own failures; what is left is that the pod's files cannot be written. */
+  #tellOfFiles(pod: Pod, error: unknown): void {
+    if (!(error instanceof AgentError) || !['DiskFull', 'WriteFailed'].includes(error.code)) return;
+    this.#o.events.event(podReference(pod), 'Warning', eventReason.failedSync, `Error syncing pod: ${adviceOf(error)}`);
   }
 
   #reject(
