@@ -57,7 +57,7 @@ test('readiness is told when it changes, and only then', async () => {
   runtime.response = answer(true);
   await clock.advance(60_000);
   assert.deepEqual(changes, [
-    'container runtime status check may not have completed yet',
+    'container runtime is down: connection refused',
     'container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:no',
     'ready',
   ]);
@@ -76,11 +76,11 @@ test('a runtime that restarts within 30 s changes nothing; one that stays away d
   const before = changes.length;
   runtime.response = undefined;
   await clock.advance(60_000);
-  assert.deepEqual(changes.slice(before), ['container runtime is down']);
+  assert.deepEqual(changes.slice(before), ['container runtime is down: connection refused']);
   runtime.versionNumber = '2.0.0';
   runtime.response = answer(true);
   await clock.advance(1_000);
-  assert.deepEqual(changes.slice(before), ['container runtime is down', 'ready']);
+  assert.deepEqual(changes.slice(before), ['container runtime is down: connection refused', 'ready']);
   assert.equal(monitor.state().version, '2.0.0');
   await stop();
 });

@@ -1,5 +1,5 @@
 import type { RuntimeFeatures, RuntimeHandler, RuntimeStatus } from '../api/cri.ts';
-import type { RuntimeService } from '../cri/services.ts';
+import { CriError, type RuntimeService } from '../cri/services.ts';
 import type { Clock } from '../lib/clock.ts';
 import { errorFields, isAbort, messageOf } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
@@ -8,6 +8,8 @@ import type { Log } from '../lib/log.ts';
 export interface RuntimeState {
   /** Monotonic milliseconds of the last answer; undefined before the first. */
   readonly answeredAt: number | undefined;
+  /** Why the last question was not answered; undefined when it was. */
+  readonly failure?: string | undefined;
   readonly name: string;
   readonly version: string;
   readonly status: RuntimeStatus | undefined;
@@ -29,8 +31,13 @@ const toleratedSilenceMs = 30_000;
 
 /** Why pods cannot be started, in upstream's words; empty when they can. `now` is monotonic. */
 export function runtimeProblems(state: RuntimeState, now: number): string[] {
-  if (state.answeredAt === undefined) return ['container runtime status check may not have completed yet'];
-  if (now - state.answeredAt > toleratedSilenceMs) return ['container runtime is down'];
+  const { answeredAt, failure } = state;
+  if (answeredAt === undefined && failure === undefined) {
+    return ['container runtime status check may not have completed yet'];
+  }
+  if (answeredAt === undefined || now - answeredAt > toleratedSilenceMs) {
+    return [`container runtime is down${failure === undefined ? '' : `: ${failure}`}`];
+  }
   const problem = (type: string, words: string): string[] => {
     const condition = state.status?.conditions?.find((c) => c.type === type);
     if (condition?.status) return [];
@@ -58,6 +65,8 @@ export class RuntimeMonitor {
   #state: RuntimeState = unknownRuntime;
   #published = '';
   #failing = false;
+  /** Each way of failing is said once until the runtime answers again. */
+  readonly #said = new Set<string>();
 
   constructor(parts: {
     runtime: Pick<RuntimeService, 'status' | 'version'>;
@@ -96,17 +105,22 @@ export class RuntimeMonitor {
       this.#state = {
         ...this.#state,
         answeredAt: this.#clock.monotonic(),
+        failure: undefined,
         status: response.status ?? undefined,
         handlers: response.runtimeHandlers ?? [],
         features: response.features ?? undefined,
       };
       if (this.#failing) this.#log.info({ runtime: this.#state.name }, 'container runtime answers again');
       this.#failing = false;
+      this.#said.clear();
     } catch (error) {
       if (isAbort(error) || signal.aborted) return;
-      if (!this.#failing) this.#log.warn(errorFields(error), 'container runtime does not answer');
-      else this.#log.debug({ err: messageOf(error) }, 'container runtime still does not answer');
+      const failure = error instanceof CriError ? error.details : messageOf(error);
+      if (!this.#said.has(failure)) this.#log.warn(errorFields(error), 'container runtime does not answer');
+      else this.#log.debug({ err: failure }, 'container runtime still does not answer');
+      this.#said.add(failure);
       this.#failing = true;
+      this.#state = { ...this.#state, failure };
     }
     this.#publish();
   }

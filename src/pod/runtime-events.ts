@@ -19,6 +19,8 @@ export interface RuntimeEventsOptions {
 }
 
 const retry = { initialMs: 500, maxMs: 10_000 } as const;
+/** What has no stream now may be replaced by a runtime that has one: asked again so often. */
+const deafMs = 60_000;
 /**
  * The runtime hears of an exit when we do, and its CRI side may still say "running" for some
  * milliseconds: looks after these delays catch it. The last of them is the worst case; after that the relist does.
@@ -36,6 +38,7 @@ export class RuntimeEvents {
   readonly #o: RuntimeEventsOptions;
   #stream: Stream = 'cri';
   #flowing = false;
+  #said = '';
   readonly #looking = new Map<PodUid, { again: boolean }>();
 
   constructor(options: RuntimeEventsOptions) {
@@ -48,7 +51,7 @@ export class RuntimeEvents {
 
   async run(signal: AbortSignal): Promise<void> {
     let failures = 0;
-    while (!signal.aborted && !this.#isDeaf()) {
+    while (!signal.aborted) {
       try {
         await this.#listen(signal, () => {
           failures = 0;
@@ -60,7 +63,9 @@ export class RuntimeEvents {
       } finally {
         this.#flowing = false;
       }
-      if (!this.#isDeaf()) await this.#o.clock.sleep(backoffDelay(++failures, retry), signal).catch(() => {});
+      const deaf = this.#stream === 'none';
+      await this.#o.clock.sleep(deaf ? deafMs : backoffDelay(++failures, retry), signal).catch(() => {});
+      if (deaf) this.#stream = 'cri';
     }
   }
 
@@ -91,13 +96,11 @@ export class RuntimeEvents {
     }
   }
 
-  #isDeaf(): boolean {
-    return this.#stream === 'none';
-  }
-
   #fallBack(): void {
     this.#stream = this.#stream === 'cri' ? 'containerd' : 'none';
     const how = this.#stream === 'none' ? 'by relisting every second' : 'from the event stream of containerd';
+    if (how === this.#said) return;
+    this.#said = how;
     this.#o.log.info({ how }, 'runtime has no CRI event stream, container ends are learned otherwise');
   }
 
