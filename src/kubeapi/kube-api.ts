@@ -99,9 +99,10 @@ export class ApiError extends AgentError {
     body: { reason?: string; message: string; details?: Status['details'] },
     options: { retryAfterMs?: number; hint?: string } = {},
   ) {
+    const hint = options.hint ?? (status === 401 ? unauthorizedHint : undefined);
     super(`Api${status}`, body.message, {
       retryable: status === 429 || status >= 500,
-      ...(options.hint === undefined ? {} : { hint: options.hint }),
+      ...(hint === undefined ? {} : { hint }),
     });
     this.status = status;
     this.reason = body.reason ?? '';
@@ -109,6 +110,9 @@ export class ApiError extends AgentError {
     this.retryAfterMs = options.retryAfterMs;
   }
 }
+
+const unauthorizedHint =
+  'the API server does not know who we are: give the kubeconfig a token or client certificate that this cluster accepts; files it names are read again without a restart';
 
 const hasStatus = (error: unknown, status: number): error is ApiError =>
   error instanceof ApiError && error.status === status;
