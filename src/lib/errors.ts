@@ -32,9 +32,11 @@ export function messageOf(error: unknown): string {
 
 /** The message and, where there is one, the remedy in parentheses: for readers who see one text, as in events. */
 export function adviceOf(error: unknown): string {
-  const hint = error instanceof AgentError ? error.hint : undefined;
-  return hint === undefined ? messageOf(error) : `${messageOf(error)} (${hint})`;
+  return withHint(messageOf(error), error instanceof AgentError ? error.hint : undefined);
 }
+
+export const withHint = (message: string, hint: string | undefined): string =>
+  hint === undefined ? message : `${message} (${hint})`;
 
 /** What a log line holds of an error. */
 export function errorFields(error: unknown): { err: string; code?: string; hint?: string } {

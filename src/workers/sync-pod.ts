@@ -11,7 +11,7 @@ import { type PodRuntime, podReference } from '../kuberuntime/pod-runtime.ts';
 import type { SyncResult } from '../kuberuntime/sync-result.ts';
 import { unsupportedFields } from '../kuberuntime/unsupported-fields.ts';
 import type { Clock } from '../lib/clock.ts';
-import { AgentError, adviceOf, errorFields, isAbort } from '../lib/errors.ts';
+import { AgentError, adviceOf, errorFields, isAbort, withHint } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { admit } from '../pod/admit.ts';
 import { isAlive } from '../pod/observed.ts';
@@ -25,6 +25,7 @@ import {
   sandboxResources,
 } from '../resources/compute-cgroup-values.ts';
 import type { QosCgroups } from '../resources/qos-cgroups.ts';
+import { VolumeError } from '../volumes/volume-error.ts';
 import type { PodSteps, SyncOutcome, WorkerMemory } from './pod-workers.ts';
 import type { ContainerProblem } from './problems.ts';
 
@@ -175,7 +176,11 @@ export class SyncPod implements PodSteps {
       return await this.#o.volumes.setUp(desired.pod, desired.uid, signal);
     } catch (error) {
       if (!isAbort(error)) {
-        this.#o.events.event(podReference(desired.pod), 'Warning', eventReason.failedMount, adviceOf(error));
+        // One event for each volume, so that each can be counted and goes away by itself.
+        const texts =
+          error instanceof VolumeError ? error.failures.map((f) => withHint(f.message, f.hint)) : [adviceOf(error)];
+        const ref = podReference(desired.pod);
+        for (const text of texts) this.#o.events.event(ref, 'Warning', eventReason.failedMount, text);
       }
       throw error;
     }
