@@ -260,7 +260,7 @@ export class PodWorkers {
   }
 
   #failed(worker: Worker, error: unknown): void {
-    if (isAbort(error)) {
+    if (isAbort(error) && worker.running?.signal.aborted) {
       // Overtaken: whoever aborted has asked for the next look.
       worker.dirty = true;
       return;
@@ -295,7 +295,7 @@ function terminationEvent(worker: Worker, desired: DesiredPod | undefined): Work
     cause,
     gracePeriodSeconds: Math.max(seconds, 1),
   });
-  if (!desired) return terminate({ kind: 'removed' }, own);
+  if (!desired) return terminate({ kind: 'removed' }, wanted?.pod.metadata.deletionGracePeriodSeconds ?? own);
   const { metadata, status } = desired.pod;
   if (metadata.deletionTimestamp) return terminate({ kind: 'deleted' }, metadata.deletionGracePeriodSeconds ?? own);
   if (desired.intent) {
