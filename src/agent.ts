@@ -24,6 +24,8 @@ import { ApiObjectSource } from './volumes/api-object-source.ts';
 import { ManifestObjectSource } from './volumes/manifest-object-source.ts';
 import { VolumeManager } from './volumes/volume-manager.ts';
 
+/** Events tell of the past: they do not compete with what happens now. */
+const eventLingerMs = 1_000;
 /** A relist that has not worked for so long means that the process, not the runtime, needs help; upstream's threshold. */
 const unhealthyAfterMs = 180_000;
 
@@ -50,6 +52,7 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
       host: host.nodeName,
       qps: kubelet.eventRecordQPS,
       burst: kubelet.eventBurst,
+      lingerMs: eventLingerMs,
       clock,
       log,
     });

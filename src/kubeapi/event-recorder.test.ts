@@ -201,3 +201,22 @@ describe('LogEventSink', () => {
     );
   });
 });
+
+it('the first event after a quiet time waits a while, and what follows goes with it', async () => {
+  const clock = new FakeClock();
+  const api = new FakeKubeApi(clock);
+  const recorder = new EventRecorder({ api, component: 'kubelet', host: 'n', clock, log: silentLog, lingerMs: 1000 });
+  const stop = new AbortController();
+  const running = recorder.run(stop.signal);
+  const about = { kind: 'Pod', name: 'p', namespace: 'default', uid: 'u' };
+  await clock.advance(0);
+  recorder.event(about, 'Normal', 'Pulled', 'one');
+  await clock.advance(900);
+  recorder.event(about, 'Normal', 'Created', 'two');
+  const posted = async () => (await api.list(events, {}, stop.signal)).items.map((e) => e.reason).sort();
+  assert.deepEqual(await posted(), []);
+  await clock.advance(100);
+  assert.deepEqual(await posted(), ['Created', 'Pulled']);
+  stop.abort();
+  await running;
+});
