@@ -2,9 +2,9 @@ import { errorFields, isAbort } from './errors.ts';
 import type { Log } from './log.ts';
 
 /**
- * Long-running loops that live and die together: each runs until the common signal aborts. One that
- * ends early is a fault of its own making; it is said, and ends everything, so that the supervisor
- * starts a whole daemon again instead of keeping half of one.
+ * Long-running loops that live and die together: each runs until the common signal aborts, or ends
+ * earlier when it has nothing to do. One that fails is named, and ends everything, so that the
+ * supervisor starts a whole daemon again instead of keeping half of one.
  */
 export class Tasks {
   readonly #log: Log;
