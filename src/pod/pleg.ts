@@ -87,6 +87,7 @@ export class Pleg {
     this.#lastRelistAt = asOf;
     for (const uid of this.#o.cache.uids()) if (!found.has(uid)) found.set(uid, noListing);
     await Promise.all([...found].map(([uid, listing]) => this.#commit(uid, listing, asOf, signal)));
+    this.#o.cache.forgetGone(asOf);
     this.#forgetUnlisted(found);
     this.#markListed();
   }
@@ -177,12 +178,14 @@ export class Pleg {
     }
   }
 
+  /** Compared with the record, not with what was inspected since: an inspection whose record came too late has to be repeated. */
   #isUnchanged(before: ObservedPod, listing: Listing): boolean {
+    const { sandboxes, containers } = before;
     return (
-      before.sandboxes.length === listing.sandboxes.length &&
-      before.containers.length === listing.containers.length &&
-      listing.sandboxes.every((s) => this.#sandboxes.get(s.id ?? '')?.state === sandboxState(s.state)) &&
-      listing.containers.every((c) => this.#containers.get(c.id ?? '')?.state === containerState(c.state))
+      sandboxes.length === listing.sandboxes.length &&
+      containers.length === listing.containers.length &&
+      listing.sandboxes.every((l) => sandboxes.find(({ id }) => id === l.id)?.state === sandboxState(l.state)) &&
+      listing.containers.every((l) => containers.find(({ id }) => id === l.id)?.state === containerState(l.state))
     );
   }
 
