@@ -38,7 +38,7 @@ export class RuntimeEvents {
   readonly #o: RuntimeEventsOptions;
   #stream: Stream = 'cri';
   #flowing = false;
-  #said = '';
+  readonly #said = new Set<string>();
   readonly #looking = new Map<PodUid, { again: boolean }>();
 
   constructor(options: RuntimeEventsOptions) {
@@ -99,8 +99,8 @@ export class RuntimeEvents {
   #fallBack(): void {
     this.#stream = this.#stream === 'cri' ? 'containerd' : 'none';
     const how = this.#stream === 'none' ? 'by relisting every second' : 'from the event stream of containerd';
-    if (how === this.#said) return;
-    this.#said = how;
+    if (this.#said.has(how)) return;
+    this.#said.add(how);
     this.#o.log.info({ how }, 'runtime has no CRI event stream, container ends are learned otherwise');
   }
 
