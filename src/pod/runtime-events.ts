@@ -74,9 +74,9 @@ export class RuntimeEvents {
       for await (const event of this.#o.runtime.getContainerEvents(signal)) {
         this.#flowing = true;
         heard();
-        const uid = event.podSandboxStatus?.labels?.[criLabels.podUid] ?? event.podSandboxStatus?.metadata?.uid;
-        if (event.containerEventType === cri.ContainerEventType.CONTAINER_STOPPED_EVENT && uid)
-          this.#look(podUid(uid), signal);
+        if (event.containerEventType !== cri.ContainerEventType.CONTAINER_STOPPED_EVENT) continue;
+        const uid = this.#podOf(event);
+        if (uid) this.#look(uid, signal);
       }
       return;
     }
@@ -94,6 +94,13 @@ export class RuntimeEvents {
     } finally {
       subscribed[Symbol.dispose]();
     }
+  }
+
+  /** A sandbox that is already gone has no status in the event; then only what was seen before tells whose it was. */
+  #podOf({ podSandboxStatus, containerId }: cri.ContainerEventResponse): PodUid | undefined {
+    const uid = podSandboxStatus?.labels?.[criLabels.podUid] ?? podSandboxStatus?.metadata?.uid;
+    if (uid) return podUid(uid);
+    return containerId ? this.#o.pleg.ownerOf(containerId) : undefined;
   }
 
   #fallBack(): void {
