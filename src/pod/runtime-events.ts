@@ -70,29 +70,28 @@ export class RuntimeEvents {
   }
 
   async #listen(signal: AbortSignal, heard: () => void): Promise<void> {
-    if (this.#stream === 'cri') {
-      for await (const event of this.#o.runtime.getContainerEvents(signal)) {
-        this.#flowing = true;
-        heard();
-        if (event.containerEventType !== cri.ContainerEventType.CONTAINER_STOPPED_EVENT) continue;
-        const uid = this.#podOf(event);
-        if (uid) this.#look(uid, signal);
-      }
-      return;
-    }
     // A subscription that was not refused at once stands: there is no greeting to wait for.
-    const subscribed = this.#o.clock.after(1000, () => {
+    using _subscribed = this.#o.clock.after(1000, () => {
       this.#flowing = true;
     });
-    try {
-      for await (const event of this.#o.containerdEvents(signal)) {
-        this.#flowing = true;
-        heard();
-        const uid = event.containerId === undefined ? undefined : this.#o.pleg.ownerOf(event.containerId);
-        if (event.topic !== '/tasks/start' && uid) this.#look(uid, signal);
-      }
-    } finally {
-      subscribed[Symbol.dispose]();
+    for await (const uid of this.#stream === 'cri' ? this.#criEnds(signal) : this.#containerdEnds(signal)) {
+      this.#flowing = true;
+      heard();
+      if (uid) this.#look(uid, signal);
+    }
+  }
+
+  /** For every event: the pod in which something ended, or undefined. */
+  async *#criEnds(signal: AbortSignal): AsyncGenerator<PodUid | undefined> {
+    for await (const event of this.#o.runtime.getContainerEvents(signal)) {
+      const isEnd = event.containerEventType === cri.ContainerEventType.CONTAINER_STOPPED_EVENT;
+      yield isEnd ? this.#podOf(event) : undefined;
+    }
+  }
+
+  async *#containerdEnds(signal: AbortSignal): AsyncGenerator<PodUid | undefined> {
+    for await (const { topic, containerId } of this.#o.containerdEvents(signal)) {
+      yield topic === '/tasks/start' || containerId === undefined ? undefined : this.#o.pleg.ownerOf(containerId);
     }
   }
 
