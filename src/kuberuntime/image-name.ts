@@ -12,6 +12,8 @@ export interface ImageName {
   readonly full: string;
 }
 
+const hostLabel = '[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?';
+const registryPattern = new RegExp(`^(?:${hostLabel}(?:\\.${hostLabel})*|\\[[0-9a-fA-F:]+\\])(?::[0-9]+)?$`);
 const component = '[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*';
 const pathPattern = new RegExp(`^${component}(?:/${component})*$`);
 const tagPattern = /^[\w][\w.-]{0,127}$/;
@@ -31,6 +33,7 @@ export function parseImageName(image: string): ImageName {
   const [path, tag] = splitOnce(rest, ':');
   const repository = registry === 'docker.io' && !path.includes('/') ? `library/${path}` : path;
   const valid =
+    registryPattern.test(registry) &&
     pathPattern.test(repository) &&
     (tag === undefined || tagPattern.test(tag)) &&
     (digest === undefined || digestPattern.test(digest));
