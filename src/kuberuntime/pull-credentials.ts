@@ -16,12 +16,16 @@ interface DockerAuth {
  * Secrets of other types, and content that is no JSON, give nothing.
  */
 export function pullCredentials(image: ImageName, secrets: readonly Secret[]): cri.AuthConfig[] {
-  return secrets
-    .flatMap(entriesOf)
-    .map(([key, auth]) => ({ auth, specificity: matchLength(key, image) }))
-    .filter((e) => e.specificity > 0)
-    .sort((a, b) => b.specificity - a.specificity)
-    .map(({ auth }) => authConfig(auth));
+  return (
+    secrets
+      .flatMap(entriesOf)
+      // An entry may be null: secrets of a manifest directory have been validated by nobody.
+      .filter(([, auth]) => typeof auth === 'object' && auth !== null)
+      .map(([key, auth]) => ({ auth, specificity: matchLength(key, image) }))
+      .filter((e) => e.specificity > 0)
+      .sort((a, b) => b.specificity - a.specificity)
+      .map(({ auth }) => authConfig(auth))
+  );
 }
 
 function entriesOf(secret: Secret): [string, DockerAuth][] {
