@@ -200,11 +200,17 @@ const NOT_RUNNING = 'start containerd (systemctl start containerd), or correct c
 const NOT_CRI =
   'containerd 1.6 or newer with its CRI plugin is needed: remove "cri" from disabled_plugins in /etc/containerd/config.toml and restart containerd, or correct containerRuntimeEndpoint';
 
+/**
+ * How gRPC servers in Go, JavaScript, Java and Python say that they know nothing of CRI at all. A runtime that
+ * only lacks the method says "unknown method".
+ */
+const noSuchService = /unknown service|HTTP status code|does not implement the method|method not found/i;
+
 /** What a failed call means to an operator: who is missing behind the socket, and what to do about it. */
 export function explain(code: string, details: string, endpoint: string, socket: () => SocketState): Explained {
   // containerd 1.6 and 1.7 open the socket before their CRI plugin is ready, and then answer UNKNOWN.
   if (code === 'UNKNOWN' && /server is not initialized yet/.test(details)) return { code: 'UNAVAILABLE', details };
-  if (code === 'UNIMPLEMENTED' && /unknown service|HTTP status code/i.test(details)) {
+  if (code === 'UNIMPLEMENTED' && noSuchService.test(details)) {
     return { code, details: `what listens at ${endpoint} is not a CRI v1 runtime (${details})`, hint: NOT_CRI };
   }
   if (/protocol error|parse error|HTTP status code/i.test(details)) {
