@@ -47,8 +47,7 @@ export class ImagePuller {
     const { container, event } = request;
     const name = this.#parse(request);
     const spec: cri.ImageSpec = { image: name.full, userSpecifiedImage: container.image ?? '' };
-    const policy =
-      container.imagePullPolicy ?? (name.tag === undefined || name.tag === 'latest' ? 'Always' : 'IfNotPresent');
+    const policy = container.imagePullPolicy ?? defaultPolicy(name);
     const present = await this.#inspect(spec, request, signal);
     if (present && policy !== 'Always') {
       event(
@@ -141,7 +140,7 @@ export class ImagePuller {
     }
   }
 
-  /** Every credential that fits, then none: the error of the last one that was tried counts. */
+  /** Every credential that fits, or none where there is none: the error of the last one that was tried counts. */
   async #tryCredentials(
     name: ImageName,
     spec: cri.ImageSpec,
@@ -169,6 +168,10 @@ export class ImagePuller {
     if (this.#failures.size > maxRemembered && oldest !== undefined) this.#failures.delete(oldest);
   }
 }
+
+/** As the API server's default: what may be another image tomorrow is pulled each time. */
+const defaultPolicy = ({ tag, digest }: ImageName): 'Always' | 'IfNotPresent' =>
+  tag === 'latest' || (tag === undefined && digest === undefined) ? 'Always' : 'IfNotPresent';
 
 const key = (pod: Pod, container: Container): string => `${pod.metadata.uid}/${container.image}`;
 
