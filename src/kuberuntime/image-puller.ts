@@ -1,7 +1,7 @@
 import type { Container, Pod, Secret } from '../api/core-v1.ts';
 import type * as cri from '../api/cri.ts';
 import { eventReason, waitingReason } from '../api/reasons.ts';
-import { CriError, type ImageService } from '../cri/services.ts';
+import { CriError, type ImageService, isCriCode } from '../cri/services.ts';
 import { backoffDelay } from '../lib/backoff.ts';
 import type { Clock } from '../lib/clock.ts';
 import { isAbort, messageOf } from '../lib/errors.ts';
@@ -90,7 +90,8 @@ export class ImagePuller {
     try {
       return await this.#o.images.imageStatus(spec, signal);
     } catch (error) {
-      if (isAbort(error)) throw error;
+      // A runtime that went away is no fault of the image: the whole sync is tried again.
+      if (isAbort(error) || isCriCode(error, 'UNAVAILABLE') || isCriCode(error, 'DEADLINE_EXCEEDED')) throw error;
       const message = `Failed to inspect image "${container.image}": ${detailsOf(error)}`;
       event('Warning', eventReason.inspectFailed, message);
       throw new ContainerError(waitingReason.imageInspectError, message, { cause: error });
