@@ -89,6 +89,8 @@ export class Cluster implements AsyncDisposable {
   /** Resolves when the node is Ready. */
   async startKeelson(args: readonly string[] = [], launch: LaunchOptions = {}): Promise<void> {
     this.launchKeelson(args, launch);
+    // A node that was Ready before says nothing of the process that was started now.
+    await this.keelson.waitForLog(/keelson runs/);
     await this.whenNodeReady();
   }
 
