@@ -5,7 +5,7 @@ import { criAnnotations } from '../api/labels.ts';
 import { eventReason, waitingReason } from '../api/reasons.ts';
 import { isCriCode, type RuntimeService } from '../cri/services.ts';
 import type { EventSink } from '../kubeapi/event-sink.ts';
-import { AgentError, isAbort } from '../lib/errors.ts';
+import { AgentError, errorFields, isAbort } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { Semaphore } from '../lib/semaphore.ts';
 import type { ObservedContainer, ObservedPod } from '../pod/observed.ts';
@@ -245,7 +245,10 @@ export class PodRuntime {
     });
     event('Normal', eventReason.started, 'Container started');
     this.#o.log.info({ podUid: uid, container: container.name, id, attempt }, 'container started');
-    await dirs.linkLog(pod, container.name, id, attempt);
+    await dirs.linkLog(pod, container.name, id, attempt).catch((error: unknown) => {
+      // The container runs and its log is written; only those who look for the link miss it.
+      this.#o.log.warn({ podUid: uid, container: container.name, ...errorFields(error) }, 'cannot link a log');
+    });
   }
 
   async #containerConfig(

@@ -1,0 +1,246 @@
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { Container } from '../api/core-v1.ts';
+import type * as cri from '../api/cri.ts';
+import { CriError } from '../cri/services.ts';
+import type { DesiredPod } from '../pod/pod-manager.ts';
+import { desiredPod, podParts } from '../testing/pod-parts.ts';
+import { testImage } from '../testing/runtime-pods.ts';
+import { computePodActions } from './compute-pod-actions.ts';
+
+const signal = new AbortController().signal;
+const failure = (code: string) => new CriError('X', code, 'it broke');
+type Parts = ReturnType<typeof podParts>;
+
+const actionsFor = ({ cache, clock }: Parts, { pod, uid }: DesiredPod) =>
+  computePodActions({ pod, observed: cache.get(uid), backoffs: new Map(), maxBackoffMs: 300_000, now: clock.now() });
+
+/** One start of what is missing, as a sync does it. */
+async function start(parts: Parts, desired = desiredPod()) {
+  await parts.dirs.create(desired.uid, desired.pod);
+  const around = {
+    ...{ cgroupParent: '/kubepods/pod', dns: {}, sandboxResources: {}, overhead: {} },
+    containerResources: () => ({}),
+    volumes: new Map(),
+  };
+  const results = await parts.podRuntime.start(desired, actionsFor(parts, desired), around, signal);
+  await parts.pleg.refresh(desired.uid, signal);
+  return results.map((r) => (r.ok ? `${r.target} ok` : `${r.target} ${r.reason}: ${r.message}`));
+}
+
+const running = ({ cache }: Parts, { uid }: DesiredPod) =>
+  cache
+    .get(uid)
+    ?.containers.filter((c) => c.state === 'running')
+    .map((c) => c.name)
+    .sort();
+
+test('sandbox first, then each container in its order', async () => {
+  using parts = podParts();
+  assert.deepEqual(await start(parts), ['a ok', 'b ok']);
+  assert.deepEqual(parts.fake.methods(), [
+    ...['RunPodSandbox', 'CreateContainer', 'StartContainer', 'CreateContainer', 'StartContainer'],
+  ]);
+  const pulled = `Container image "${testImage}" already present on machine and can be accessed by the pod`;
+  assert.deepEqual(parts.events.lines, [
+    `Normal Pulled spec.containers{a}: ${pulled}`,
+    'Normal Created spec.containers{a}: Container created',
+    'Normal Started spec.containers{a}: Container started',
+    `Normal Pulled spec.containers{b}: ${pulled}`,
+    'Normal Created spec.containers{b}: Container created',
+    'Normal Started spec.containers{b}: Container started',
+  ]);
+  assert.deepEqual(readdirSync(join(parts.root, 'log/containers')).length, 2);
+});
+
+test('a container started in a sandbox that is there gets its address into its hosts', async () => {
+  using parts = podParts();
+  const desired = desiredPod();
+  await start(parts, desired);
+  parts.fake.exitContainer(parts.cache.get(desired.uid)?.containers.find((c) => c.name === 'a')?.id ?? '', 1);
+  await parts.pleg.refresh(desired.uid, signal);
+  parts.fake.calls.length = 0;
+  assert.deepEqual(await start(parts, desired), ['a ok']);
+  assert.deepEqual(parts.fake.methods(), ['CreateContainer', 'StartContainer']);
+  const config = parts.fake.calls.find((c) => c.method === 'CreateContainer')?.args[1] as cri.ContainerConfig;
+  assert.equal(config.metadata?.attempt, 1);
+  assert.ok(config.mounts?.some((m) => m.containerPath === '/etc/hosts'));
+});
+
+// --- One container's failure is its own ---
+
+const withA = (over: Partial<Container>) =>
+  desiredPod({
+    containers: [
+      { name: 'a', image: testImage, ...over },
+      { name: 'b', image: testImage },
+    ],
+  });
+
+const failures: Record<string, { desired?: DesiredPod; inject?: string; result: RegExp; event: RegExp }> = {
+  'cannot be created': {
+    inject: 'CreateContainer',
+    result: /^a CreateContainerError: it broke$/,
+    event: /^Warning Failed spec.containers{a}: Error: it broke$/,
+  },
+  'cannot be run': {
+    inject: 'StartContainer',
+    result: /^a RunContainerError: it broke$/,
+    event: /^Warning Failed spec.containers{a}: Error: it broke$/,
+  },
+  'must not run as root': {
+    desired: withA({ securityContext: { runAsNonRoot: true, runAsUser: 0 } }),
+    result: /^a CreateContainerConfigError: container's runAsUser breaks non-root policy/,
+    event: /^Warning Failed spec.containers{a}: Error: container's runAsUser breaks non-root policy/,
+  },
+  'needs what this version has not': {
+    desired: withA({ volumeDevices: [{}] }),
+    result: /^a CreateContainerConfigError: spec.containers{a}.volumeDevices is not supported/,
+    event: /^Warning Failed spec.containers{a}: Error: spec.containers{a}.volumeDevices is not supported/,
+  },
+  'has an environment that cannot be made': {
+    desired: withA({ envFrom: [{}] }),
+    result: /^a CreateContainerConfigError: envFrom is not supported/,
+    event: /^Warning Failed spec.containers{a}: Error: envFrom is not supported/,
+  },
+  'has no image': {
+    desired: withA({ image: 'registry.test/missing:1' }),
+    result: /^a ErrImagePull: failed to pull image/,
+    event: /^Warning Failed spec.containers{a}: Error: ErrImagePull$/,
+  },
+};
+
+for (const [sentence, { desired = desiredPod(), inject, result, event }] of Object.entries(failures)) {
+  test(`a container that ${sentence} says so, and the next one starts`, async () => {
+    using parts = podParts();
+    if (inject) parts.fake.injectError(inject, failure('UNKNOWN'));
+    const [first = '', second] = await start(parts, desired);
+    assert.match(first, result);
+    assert.equal(second, 'b ok');
+    assert.deepEqual(running(parts, desired), ['b']);
+    assert.ok(
+      parts.events.lines.some((line) => event.test(line)),
+      parts.events.lines.join('\n'),
+    );
+  });
+}
+
+for (const method of ['ImageStatus', 'CreateContainer', 'StartContainer']) {
+  for (const code of ['UNAVAILABLE', 'DEADLINE_EXCEEDED']) {
+    test(`a runtime that answers ${method} with ${code} fails the sync, and no container is blamed`, async () => {
+      using parts = podParts();
+      parts.fake.injectError(method, failure(code));
+      await assert.rejects(start(parts), { code: `Cri${code}` });
+      assert.equal(parts.events.reasons.includes('Failed'), false);
+    });
+  }
+}
+
+test('a sandbox that cannot be made fails the sync, with an event', async () => {
+  using parts = podParts();
+  parts.fake.injectError('RunPodSandbox', failure('UNKNOWN'));
+  await assert.rejects(start(parts), { code: 'CriUNKNOWN' });
+  assert.deepEqual(parts.events.lines, ['Warning FailedCreatePodSandBox: Failed to create pod sandbox: it broke']);
+});
+
+test('a log link that cannot be made keeps no container from starting', async () => {
+  using parts = podParts();
+  const desired = desiredPod();
+  await parts.dirs.create(desired.uid, desired.pod);
+  writeFileSync(join(parts.root, 'log/containers'), 'in the way');
+  assert.deepEqual(await start(parts, desired), ['a ok', 'b ok']);
+});
+
+test('an init container is named as one', async () => {
+  using parts = podParts();
+  await start(parts, desiredPod({ initContainers: [{ name: 'i', image: testImage }] }));
+  assert.match(parts.events.lines[1] ?? '', /^Normal Created spec.initContainers{i}:/);
+});
+
+test('a sandbox that is made again says so', async () => {
+  using parts = podParts();
+  const desired = desiredPod();
+  await start(parts, desired);
+  parts.fake.killSandbox(parts.cache.get(desired.uid)?.sandboxes[0]?.id ?? '');
+  await parts.pleg.refresh(desired.uid, signal);
+  parts.events.lines.length = 0;
+  await start(parts, desired);
+  assert.match(parts.events.lines[0] ?? '', /^Normal SandboxChanged: Pod sandbox changed/);
+  assert.deepEqual(
+    parts.cache.get(desired.uid)?.sandboxes.map((s) => s.attempt),
+    [1, 0],
+  );
+});
+
+// --- Stop and remove ---
+
+test('containers are stopped within the grace period before their sandbox', async () => {
+  using parts = podParts();
+  const desired = desiredPod();
+  await start(parts, desired);
+  parts.fake.calls.length = 0;
+  parts.events.lines.length = 0;
+  await parts.podRuntime.stop(desired.uid, desired, parts.cache.get(desired.uid), 7, signal);
+  assert.deepEqual(parts.fake.methods(), ['StopContainer', 'StopContainer', 'StopPodSandbox']);
+  assert.deepEqual(
+    parts.fake.calls.filter((c) => c.method === 'StopContainer').map((c) => c.args[1]),
+    [7, 7],
+  );
+  assert.deepEqual(parts.events.lines.toSorted(), [
+    'Normal Killing spec.containers{a}: Stopping container a',
+    'Normal Killing spec.containers{b}: Stopping container b',
+  ]);
+  assert.deepEqual(running(parts, desired), []);
+});
+
+test('the sandbox waits for a container that takes its time, and the other one is not kept by it', async () => {
+  using parts = podParts();
+  const desired = desiredPod();
+  await start(parts, desired);
+  const { containers = [] } = parts.cache.get(desired.uid) ?? {};
+  parts.fake.ignoreTerm(containers.find((c) => c.name === 'a')?.id ?? '');
+  const stopped = parts.podRuntime.stop(desired.uid, desired, parts.cache.get(desired.uid), 7, signal);
+  await parts.clock.advance(6999);
+  await parts.pleg.refresh(desired.uid, signal);
+  assert.deepEqual(running(parts, desired), ['a']);
+  assert.equal(parts.fake.methods().includes('StopPodSandbox'), false);
+  await parts.clock.advance(1);
+  await stopped;
+  assert.equal(parts.cache.get(desired.uid)?.sandboxes[0]?.state, 'notready');
+});
+
+test('a pod that has stopped already costs no look', async () => {
+  using parts = podParts();
+  const desired = desiredPod();
+  await start(parts, desired);
+  for (let i = 0; i < 2; i++) {
+    parts.fake.calls.length = 0;
+    await parts.podRuntime.stop(desired.uid, desired, parts.cache.get(desired.uid), 7, signal);
+  }
+  assert.deepEqual(parts.fake.methods(true), ['StopPodSandbox']);
+});
+
+test('a pod known from the runtime alone is stopped without an event', async () => {
+  using parts = podParts();
+  const desired = desiredPod();
+  await start(parts, desired);
+  parts.events.lines.length = 0;
+  await parts.podRuntime.stop(desired.uid, undefined, parts.cache.get(desired.uid), 7, signal);
+  assert.deepEqual([parts.events.lines, running(parts, desired)], [[], []]);
+});
+
+test('what is removed is gone from runtime, cache and disk', async () => {
+  using parts = podParts();
+  const desired = desiredPod();
+  await start(parts, desired);
+  await parts.podRuntime.stop(desired.uid, desired, parts.cache.get(desired.uid), 7, signal);
+  parts.fake.calls.length = 0;
+  const name = { name: 'p', namespace: 'ns' };
+  await parts.podRuntime.remove(desired.uid, name, parts.cache.get(desired.uid), signal);
+  assert.deepEqual(parts.fake.methods(), ['RemoveContainer', 'RemoveContainer', 'RemovePodSandbox']);
+  assert.equal(parts.cache.get(desired.uid), undefined);
+  assert.deepEqual(readdirSync(join(parts.root, 'log/containers')), []);
+  assert.equal(existsSync(join(parts.root, 'log/pods/ns_p_u1')), false);
+});

@@ -1,0 +1,58 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Pod, PodSpec } from '../api/core-v1.ts';
+import { podUid } from '../api/ids.ts';
+import { FakeCri } from '../cri/fake-cri.ts';
+import { FakeEventSink } from '../kubeapi/fake-event-sink.ts';
+import { ImagePuller } from '../kuberuntime/image-puller.ts';
+import { PodDirs } from '../kuberuntime/pod-dirs.ts';
+import { PodRuntime } from '../kuberuntime/pod-runtime.ts';
+import { deepFreeze } from '../lib/deep-freeze.ts';
+import { FakeClock } from '../lib/fake-clock.ts';
+import { silentLog } from '../lib/log.ts';
+import { Pleg } from '../pod/pleg.ts';
+import { PodCache } from '../pod/pod-cache.ts';
+import type { DesiredPod } from '../pod/pod-manager.ts';
+import { testImage } from './runtime-pods.ts';
+
+/** A pod as a source desires it: containers a and b, stopped within 20 seconds. */
+export function desiredPod(spec: Partial<PodSpec> = {}, metadata: Partial<Pod['metadata']> = {}): DesiredPod {
+  const pod: Pod = {
+    metadata: { name: 'p', namespace: 'ns', uid: 'u1', generation: 1, ...metadata },
+    spec: {
+      containers: [
+        { name: 'a', image: testImage },
+        { name: 'b', image: testImage },
+      ],
+      terminationGracePeriodSeconds: 20,
+      ...spec,
+    },
+  };
+  return deepFreeze({ uid: podUid(pod.metadata.uid ?? ''), pod, source: 'api' as const, seenAt: 0 });
+}
+
+/** What makes pods run, over a fake runtime and a folder of its own; disposing removes that. */
+export function podParts() {
+  const root = mkdtempSync(join(tmpdir(), 'pod-parts-'));
+  const podLogsDir = join(root, 'log/pods');
+  const clock = new FakeClock();
+  const fake = new FakeCri({ clock, images: [testImage] });
+  const cache = new PodCache();
+  const events = new FakeEventSink();
+  const { runtime, images } = fake;
+  const terminationMessage = async () => '';
+  const pleg = new Pleg({ runtime, cache, clock, log: silentLog, wake: () => {}, terminationMessage });
+  const puller = new ImagePuller({ images, clock, maxParallelPulls: 1 });
+  const dirs = new PodDirs({ rootDir: join(root, 'root'), podLogsDir, clusterDomain: 'cluster.local' });
+  const podRuntime = new PodRuntime({
+    ...{ runtime, pleg, puller, dirs, events, podLogsDir },
+    log: silentLog,
+    seccompRoot: join(root, 'seccomp'),
+    hostIPs: () => ['192.0.2.2'],
+    services: () => [],
+    pullSecrets: async () => [],
+  });
+  const remove = () => rmSync(root, { recursive: true, force: true });
+  return { root, clock, fake, cache, events, pleg, puller, dirs, podRuntime, [Symbol.dispose]: remove };
+}
