@@ -1,0 +1,78 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type PodUid, podUid } from '../api/ids.ts';
+import { AgentError } from '../lib/errors.ts';
+import { silentLog } from '../lib/log.ts';
+import { housekeepOnce } from './housekeeping.ts';
+
+const signal = new AbortController().signal;
+
+interface World {
+  readonly ready?: boolean;
+  readonly known?: string[];
+  readonly disk?: string[];
+  readonly cgroups?: string[];
+  /** Steps that fail, as 'step uid', with their errors. */
+  readonly broken?: Record<string, Error>;
+}
+
+/** A host with leftovers; gives the steps taken, in order. */
+async function keepHouse({ ready = true, known = [], disk = [], cgroups = [], broken = {} }: World): Promise<string[]> {
+  const steps: string[] = [];
+  const step = (name: string) => async (uid: PodUid) => {
+    steps.push(`${name} ${uid}`);
+    const error = broken[`${name} ${uid}`];
+    if (error) throw error;
+  };
+  const list = (name: string, uids: string[]) => async () => {
+    steps.push(name);
+    return uids.map(podUid);
+  };
+  const options = {
+    ready: () => ready,
+    isKnown: (uid: PodUid) => known.includes(uid),
+    podsOnDisk: list('disk?', disk),
+    podsWithCgroup: list('cgroups?', cgroups),
+    removeCgroup: step('cgroup'),
+    tearDownVolumes: step('volumes'),
+    removePodDir: step('folder'),
+    log: silentLog,
+  };
+  await housekeepOnce(options, signal);
+  return steps.filter((s) => !s.endsWith('?'));
+}
+
+const cases: Record<string, { world: World; expect: string[] }> = {
+  'nothing is left: nothing is done': { world: {}, expect: [] },
+  'before everybody has reported nothing is unwanted': {
+    world: { ready: false, disk: ['o'], cgroups: ['o'] },
+    expect: [],
+  },
+  'an orphan: processes first, then volumes, then the folder': {
+    world: { disk: ['o'], cgroups: ['o'] },
+    expect: ['cgroup o', 'volumes o', 'folder o'],
+  },
+  'an orphan that has a cgroup only': { world: { cgroups: ['o'] }, expect: ['cgroup o', 'volumes o', 'folder o'] },
+  'an orphan that has a folder only': { world: { disk: ['o'] }, expect: ['cgroup o', 'volumes o', 'folder o'] },
+  'pods that somebody answers for are left alone': {
+    world: { known: ['k'], disk: ['k', 'o'], cgroups: ['k'] },
+    expect: ['cgroup o', 'volumes o', 'folder o'],
+  },
+  'a folder stays while its volumes cannot be taken down, and the next orphan goes': {
+    world: { disk: ['o', 'p'], broken: { 'volumes o': new AgentError('Busy', 'target is busy') } },
+    expect: ['cgroup o', 'volumes o', 'cgroup p', 'volumes p', 'folder p'],
+  },
+  'volumes stay while processes will not go': {
+    world: { disk: ['o'], broken: { 'cgroup o': new AgentError('CgroupBusy', 'busy') } },
+    expect: ['cgroup o'],
+  },
+};
+
+for (const [sentence, { world, expect }] of Object.entries(cases)) {
+  test(sentence, async () => assert.deepEqual(await keepHouse(world), expect));
+}
+
+test('who asks us to stop is heard', async () => {
+  const broken = { 'cgroup o': new DOMException('stop', 'AbortError') };
+  await assert.rejects(keepHouse({ disk: ['o'], broken }), { name: 'AbortError' });
+});
