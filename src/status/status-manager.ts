@@ -171,7 +171,8 @@ export class StatusManager {
     const { namespace = 'default', name } = desired.pod.metadata;
     try {
       // The UID in the patch is a precondition: the server refuses it when the name belongs to another pod by now.
-      const body = computeStrategicStatusPatch('Pod', entry.reported, status, { uid: target.uid });
+      const [before, after] = [entry.reported && ownPart(entry.reported), ownPart(status)];
+      const body = computeStrategicStatusPatch('Pod', before, after, { uid: target.uid });
       if (body) {
         const patch = { type: 'strategic', body, subresource: 'status' } as const;
         await api.patch(pods, { namespace, name }, patch, this.#stopped.signal);
@@ -220,6 +221,10 @@ function withForeignConditions(ours: PodStatus | undefined, stored: PodStatus | 
   const kept = own.filter((c) => nodeConditions.has(c.type));
   return { ...ours, conditions: [...kept, ...foreign] };
 }
+
+/** What is ours to write: the conditions of others may have changed again since we saw them. */
+const ownPart = (status: PodStatus): PodStatus =>
+  status.conditions ? { ...status, conditions: status.conditions.filter((c) => nodeConditions.has(c.type)) } : status;
 
 const nodeConditions = new Set([
   'PodReadyToStartContainers',
