@@ -17,7 +17,7 @@ const evicted: TerminationCause = { kind: 'evicted', reason: 'Evicted', message:
 const terminating: WorkerState = { phase: 'terminating', since: 1000, gracePeriodSeconds: 30, cause: deleted };
 const terminated: WorkerState = { phase: 'terminated', at: 2000, cause: deleted };
 const finished: WorkerState = { phase: 'finished', at: 3000, cause: deleted };
-const terminate = (gracePeriodSeconds: number, cause = deleted): WorkerEvent => ({
+const terminate = (gracePeriodSeconds: number, cause: TerminationCause = deleted): WorkerEvent => ({
   type: 'terminate',
   cause,
   gracePeriodSeconds,
