@@ -1,6 +1,7 @@
 import type { Node, Pod } from '../api/core-v1.ts';
 import type { DNSConfig } from '../api/cri.ts';
 import type { PodUid } from '../api/ids.ts';
+import { containersOf } from '../api/pod.ts';
 import { eventReason } from '../api/reasons.ts';
 import type { EventSink } from '../kubeapi/event-sink.ts';
 import { computePodActions, type PodActions } from '../kuberuntime/compute-pod-actions.ts';
@@ -221,7 +222,7 @@ export class SyncPod implements PodSteps {
     for (const wait of actions.waiting) {
       if (memory.backoffs.get(wait.name)?.lastEndAt === actions.backoffs.get(wait.name)?.lastEndAt) continue;
       const message = `Back-off restarting failed container ${wait.name} in pod ${name}_${namespace}(${uid})`;
-      const fieldPath = `spec.containers{${wait.name}}`;
+      const fieldPath = containersOf(desired.pod).find((c) => c.container.name === wait.name)?.fieldPath ?? '';
       this.#o.events.event({ ...podReference(desired.pod), fieldPath }, 'Warning', eventReason.backOff, message);
     }
   }
