@@ -237,46 +237,65 @@ test('a sandbox that was just made is taken up without a listing, before older o
 
 // --- Two looks at once: the one that began later knows better. ---
 
+/** A relist whose listing was made now, and that goes on when the returned function is called. */
+function slowRelist({ fake, pleg }: ReturnType<typeof setUp>): () => Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const { listPodSandbox } = fake.runtime;
+  const held = async (...args: Parameters<typeof listPodSandbox>) => {
+    const listed = await listPodSandbox(...args);
+    await promise;
+    return listed;
+  };
+  Object.assign(fake.runtime, { listPodSandbox: held });
+  const relist = pleg.relist(signal);
+  Object.assign(fake.runtime, { listPodSandbox });
+  return () => {
+    resolve();
+    return relist;
+  };
+}
+
 test('a slow relist does not overwrite what a younger refresh found', async () => {
-  const { clock, fake, cache, pleg, relist } = setUp();
-  const { containers } = await runPod(fake, u1, ['a', 'b']);
-  await relist();
-  const [a = '', b = ''] = containers;
-  fake.exitContainer(a, 1);
-  const release = fake.block('ContainerStatus');
-  const slow = pleg.relist(signal);
-  await clock.advance(10);
-  fake.exitContainer(b, 1);
-  const young = pleg.refresh(u1, signal);
-  release();
-  await Promise.all([slow, young]);
-  assert.deepEqual(states(cache, u1)?.toSorted(), ['a exited', 'b exited']);
+  const o = setUp();
+  const { sandbox, containers } = await runPod(o.fake, u1, ['a']);
+  o.fake.exitContainer(containers[0] ?? '', 1);
+  await runContainer(o.fake, sandbox, u1, 'a', 1);
+  await o.relist();
+  const goOn = slowRelist(o);
+  await o.clock.advance(10);
+  await o.fake.runtime.removeContainer(containers[0] ?? '', signal);
+  await o.pleg.refresh(u1, signal);
+  o.woken.length = 0;
+  await goOn();
+  assert.deepEqual([states(o.cache, u1), o.woken], [['a running'], []]);
 });
 
 test('a slow relist does not bring back a pod that a younger refresh found gone', async () => {
-  const { clock, fake, cache, pleg, relist, woken } = setUp();
-  const { sandbox, containers } = await runPod(fake, u1, ['a']);
-  fake.exitContainer(containers[0] ?? '', 0);
-  fake.killSandbox(sandbox);
-  await relist();
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const { listPodSandbox } = fake.runtime;
-  Object.assign(fake.runtime, {
-    listPodSandbox: async (...args: Parameters<typeof listPodSandbox>) => {
-      const listed = await listPodSandbox(...args);
-      await promise;
-      return listed;
-    },
-  });
-  const slow = pleg.relist(signal);
-  await clock.advance(10);
-  Object.assign(fake.runtime, { listPodSandbox });
-  await fake.runtime.removePodSandbox(sandbox, signal);
-  await pleg.refresh(u1, signal);
-  woken.length = 0;
-  resolve();
-  await slow;
-  assert.deepEqual([cache.get(u1), woken], [undefined, []]);
+  const o = setUp();
+  const { sandbox, containers } = await runPod(o.fake, u1, ['a']);
+  o.fake.exitContainer(containers[0] ?? '', 0);
+  o.fake.killSandbox(sandbox);
+  await o.relist();
+  const goOn = slowRelist(o);
+  await o.clock.advance(10);
+  await o.fake.runtime.removePodSandbox(sandbox, signal);
+  await o.pleg.refresh(u1, signal);
+  o.woken.length = 0;
+  await goOn();
+  assert.deepEqual([o.cache.get(u1), o.woken], [undefined, []]);
+});
+
+test('a slow relist does not take a sandbox away that was made meanwhile', async () => {
+  const o = setUp();
+  const goOn = slowRelist(o);
+  await o.clock.advance(10);
+  const { sandbox } = await runPod(o.fake, u1, []);
+  await o.pleg.sawSandbox(u1, sandbox, signal);
+  await goOn();
+  assert.deepEqual(
+    o.cache.get(u1)?.sandboxes.map((s) => s.id),
+    [sandbox],
+  );
 });
 
 test('an exit that a relist inspected in vain, as a younger look was sooner, is found by the next look', async () => {
