@@ -28,6 +28,8 @@ export interface PodsBenchOptions {
   /** Single pods to take the median of. */
   readonly singles?: number;
   readonly many?: number;
+  /** Rounds of `many` pods, to take the median of. */
+  readonly rounds?: number;
   /** How long to watch keelson at rest, seconds. */
   readonly restS?: number;
 }
@@ -37,7 +39,7 @@ const signal = AbortSignal.timeout(1_200_000);
 
 /** Runs the bundle, as an installation does, on a test host of its own. */
 export async function benchPods(options: PodsBenchOptions = {}): Promise<PodsFigures> {
-  const { singles = 7, many = 30, restS = 30 } = options;
+  const { singles = 7, many = 30, rounds = 5, restS = 30 } = options;
   await using cluster = await Cluster.create('bench', { images: [busyboxImage()] });
   await cluster.host.configureNetwork();
   await cluster.startKeelson(['--v=2'], { installed: true });
@@ -62,34 +64,55 @@ export async function benchPods(options: PodsBenchOptions = {}): Promise<PodsFig
   );
   await removeFloor(cluster);
 
-  const floorNames = Array.from({ length: many }, (_, i) => `floor-many-${i}`);
-  const floorThirtyS = await seconds(() =>
-    Promise.all(
-      floorNames.map((name) => startPod(cluster.host, { name, image: BUSYBOX_IMAGE, command, unlabelled: true })),
-    ),
-  );
-  const floorDeleteS = await seconds(() => removeFloor(cluster));
-  const names = Array.from({ length: many }, (_, i) => `many-${i}`);
-  const thirtyS = await seconds(() => createAndWait(cluster, names));
-  await delay(10_000);
-  const loaded = await rest(cluster, restS);
-  const deleteS = await seconds(() => deleteAndWait(cluster, names));
+  const rows: Round[] = [];
+  let loaded = idle;
+  for (let i = 0; i < rounds; i++) {
+    const last = i === rounds - 1;
+    rows.push(
+      await round(cluster, i, many, async () => {
+        if (!last) return;
+        await delay(10_000);
+        loaded = await rest(cluster, restS);
+      }),
+    );
+  }
+  const middle = (pick: (row: Round) => number) => median(rows.map(pick));
 
   return {
     floorOneS: median(floorOne),
     oneS: median(one),
     overFloorMs: (median(one) - median(floorOne)) * 1000,
-    floorThirtyS,
-    thirtyS,
-    thirtyRatio: thirtyS / floorThirtyS,
-    floorDeleteS,
-    deleteS,
-    deleteRatio: deleteS / floorDeleteS,
+    floorThirtyS: middle((r) => r.floorS),
+    thirtyS: middle((r) => r.ownS),
+    thirtyRatio: middle((r) => r.ownS / r.floorS),
+    floorDeleteS: middle((r) => r.floorDeleteS),
+    deleteS: middle((r) => r.deleteS),
+    deleteRatio: middle((r) => r.deleteS / r.floorDeleteS),
     rssIdleMiB: idle.rssMiB,
     rssThirtyMiB: loaded.rssMiB,
     cpuIdlePercent: idle.cpuPercent,
     cpuThirtyPercent: loaded.cpuPercent,
   };
+}
+
+interface Round {
+  readonly floorS: number;
+  readonly floorDeleteS: number;
+  readonly ownS: number;
+  readonly deleteS: number;
+}
+
+/** Floor and keelson one after the other: `many` pods at once, and away again. `full` is called while all of keelson's run. */
+async function round(cluster: Cluster, index: number, many: number, full: () => Promise<void>): Promise<Round> {
+  const numbers = Array.from({ length: many }, (_, i) => `${index}-${i}`);
+  const floorPods = numbers.map((n) => ({ name: `floor-many-${n}`, image: BUSYBOX_IMAGE, command, unlabelled: true }));
+  const floorS = await seconds(() => Promise.all(floorPods.map((pod) => startPod(cluster.host, pod))));
+  const floorDeleteS = await seconds(() => removeFloor(cluster));
+  const names = numbers.map((n) => `many-${n}`);
+  const ownS = await seconds(() => createAndWait(cluster, names));
+  await full();
+  const deleteS = await seconds(() => deleteAndWait(cluster, names));
+  return { floorS, floorDeleteS, ownS, deleteS };
 }
 
 async function createAndWait(cluster: Cluster, names: readonly string[]): Promise<void> {

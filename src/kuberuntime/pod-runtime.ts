@@ -203,8 +203,8 @@ export class PodRuntime {
   ): Promise<SyncResult> {
     const { container } = action;
     try {
-      await this.#createAndStart(desired, action, where, signal);
-      return { action: 'start', target: container.name, ok: true };
+      const id = await this.#createAndStart(desired, action, where, signal);
+      return { action: 'start', target: container.name, ok: true, id, sandboxId: where.sandboxId };
     } catch (error) {
       if (isAbort(error)) throw error;
       if (!(error instanceof ContainerError)) throw error;
@@ -218,7 +218,7 @@ export class PodRuntime {
     }
   }
 
-  async #createAndStart(desired: DesiredPod, action: StartAction, where: Where, signal: AbortSignal): Promise<void> {
+  async #createAndStart(desired: DesiredPod, action: StartAction, where: Where, signal: AbortSignal): Promise<string> {
     const { runtime, puller, dirs, pullSecrets } = this.#o;
     const { container, attempt } = action;
     const { pod, uid } = desired;
@@ -249,6 +249,7 @@ export class PodRuntime {
       // The container runs and its log is written; only those who look for the link miss it.
       this.#o.log.warn({ podUid: uid, container: container.name, ...errorFields(error) }, 'cannot link a log');
     });
+    return id;
   }
 
   async #containerConfig(

@@ -120,6 +120,21 @@ export class Pleg {
     return sandbox;
   }
 
+  /** Takes up containers that were just started, likewise. */
+  async sawContainers(uid: PodUid, started: readonly StartedContainer[], signal: AbortSignal): Promise<void> {
+    const asOf = this.#o.clock.monotonic();
+    const before = this.#o.cache.get(uid);
+    if (!before) return void (await this.refresh(uid, signal));
+    const seen = await Promise.all(
+      started.map(({ id, name, sandboxId: podSandboxId }) =>
+        this.#inspectContainer({ id, metadata: { name }, podSandboxId, state: running }, uid, signal),
+      ),
+    );
+    const ids = new Set<string>(started.map((c) => c.id));
+    const containers = [...seen, ...before.containers.filter((c) => !ids.has(c.id))].sort(newestContainerFirst);
+    if (this.#o.cache.commit(uid, { ...before, containers }, asOf)) this.#o.wake(uid);
+  }
+
   /** The pod to which a container or sandbox belongs, as far as it has been seen. */
   ownerOf(id: string): PodUid | undefined {
     for (const uid of this.#o.cache.uids()) {
@@ -200,7 +215,7 @@ export class Pleg {
       name: listing.name,
       namespace: listing.namespace,
       sandboxes: sandboxes.sort((a, b) => b.attempt - a.attempt || newestFirst(a, b)),
-      containers: containers.sort((a, b) => newestFirst(a, b) || b.attempt - a.attempt),
+      containers: containers.sort(newestContainerFirst),
     };
   }
 
@@ -279,6 +294,17 @@ export class Pleg {
     for (const id of this.#sandboxes.keys()) if (!ids.has(id)) this.#sandboxes.delete(id);
   }
 }
+
+/** What whoever started a container knows of it. */
+export interface StartedContainer {
+  readonly id: string;
+  readonly name: string;
+  readonly sandboxId: string;
+}
+
+const running = cri.ContainerState.CONTAINER_RUNNING;
+const newestContainerFirst = (a: ObservedContainer, b: ObservedContainer): number =>
+  b.createdAt - a.createdAt || b.attempt - a.attempt;
 
 interface Listing {
   readonly name: string;

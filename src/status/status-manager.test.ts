@@ -78,10 +78,10 @@ test('what the runtime shows is brought to the server at once, and once', async 
   assert.deepEqual(o.writes(), [patch]);
 });
 
-test('a pod that starts says so after a second, and nothing when it was faster', async () => {
+test('a pod that starts says so after two seconds, and nothing when it was faster', async () => {
   const slow = await setUp();
   await slow.deliver();
-  await slow.clock.advance(999);
+  await slow.clock.advance(1999);
   assert.deepEqual(slow.writes(), []);
   await slow.clock.advance(1);
   assert.equal((await slow.stored())?.phase, 'Pending');
@@ -94,17 +94,17 @@ test('a pod that starts says so after a second, and nothing when it was faster',
   assert.deepEqual(quick.writes(), [patch]);
 });
 
-test('how far a pod is on its way is told once a second, what keeps it at once', async () => {
+test('how far a pod is on its way is told every two seconds, what keeps it at once', async () => {
   const o = await setUp();
   await o.deliver();
-  await o.clock.advance(1000);
+  await o.clock.advance(2000);
   for (let i = 3; i < 8; i++) {
     const sandboxOnly = { ...observed('running', `10.0.0.${i}`), containers: [] };
     o.show(sandboxOnly);
     await o.clock.advance(100);
   }
   assert.equal(o.writes().length, 1);
-  await o.clock.advance(500);
+  await o.clock.advance(1500);
   assert.equal(o.writes().length, 2);
   assert.equal((await o.stored())?.podIP, '10.0.0.7');
   o.state.view = { ...o.state.view, problems: new Map([['a', { reason: 'ErrImagePull', message: 'not found' }]]) };

@@ -43,7 +43,7 @@ interface Entry {
 
 const retry = { initialMs: 250, maxMs: 10_000 } as const;
 /** A pod that starts says so only when it takes longer than this, and how far it is no more often: most are Ready by then, and one patch does. */
-const startingPaceMs = 1_000;
+const startingPaceMs = 2_000;
 /** Requests in flight: statuses must not crowd out the watch and the lease. */
 const maxParallelRequests = 8;
 

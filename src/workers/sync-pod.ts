@@ -74,7 +74,7 @@ export class SyncPod implements PodSteps {
    * 4. The runtime is looked at again, so that the status shows what was done.
    */
   async sync(desired: DesiredPod, memory: WorkerMemory, signal: AbortSignal): Promise<SyncOutcome> {
-    const { cache, clock, runtime, pleg, maxBackoffMs } = this.#o;
+    const { cache, clock, runtime, maxBackoffMs } = this.#o;
     const { pod, uid } = desired;
     const observed = cache.get(uid);
     if (!this.#admitted.has(uid)) {
@@ -97,8 +97,16 @@ export class SyncPod implements PodSteps {
       });
     } else await this.#keepVolumes(desired, signal);
     this.#reportBackOff(desired, actions, memory);
-    if (changesRuntime(actions)) await pleg.refresh(uid, signal);
+    await this.#observe(uid, actions, results, signal);
     return this.#outcome(desired, actions, results);
+  }
+
+  /** Takes up what was just started; anything more than that, or less, is worth a look at the whole pod. */
+  async #observe(uid: PodUid, actions: PodActions, results: readonly SyncResult[], signal: AbortSignal): Promise<void> {
+    const started = results.filter((r) => r.ok).map((r) => ({ id: r.id, name: r.target, sandboxId: r.sandboxId }));
+    const onlyStarted = !clearsRuntime(actions) && started.length === actions.start.length;
+    if (!onlyStarted) await this.#o.pleg.refresh(uid, signal);
+    else if (started.length > 0) await this.#o.pleg.sawContainers(uid, started, signal);
   }
 
   /** The pods that have a place on this node: let in by us, or running since before we began. */
@@ -247,9 +255,8 @@ const letIn = { admitted: true } as const;
 /** A container whose configuration or creation failed is tried again after upstream's pod worker delay. */
 const failedStartRetryMs = 10_000;
 
-const changesRuntime = (actions: PodActions): boolean =>
-  actions.start.length +
-    actions.kill.length +
+const clearsRuntime = (actions: PodActions): boolean =>
+  actions.kill.length +
     actions.stopSandboxes.length +
     actions.removeContainers.length +
     actions.removeSandboxes.length >
