@@ -28,10 +28,12 @@ export class PodDirs {
   /** Makes the pod's folders. */
   async create(uid: PodUid, pod: Pod): Promise<void> {
     const dir = this.podDir(uid);
-    await Promise.all([
+    const made = await Promise.allSettled([
       ...['volumes', 'plugins', 'containers'].map((name) => makeFolder(join(dir, name), 0o750)),
       makeFolder(podLogDirectory(this.#o.podLogsDir, pod), 0o755),
     ]);
+    // Told when all are over: a folder still being made would come back after whoever cleans up.
+    for (const result of made) if (result.status === 'rejected') throw result.reason;
   }
 
   /** Writes the pod's /etc/hosts where it differs, and returns its path. */
