@@ -3,14 +3,13 @@
  * each and no node_modules at run time: start-up reads one file instead of a thousand, and the installed
  * tree is small. A build that fails leaves the former dist/ as it was.
  */
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
 const root = fileURLToPath(new URL('.', import.meta.url));
 const dist = join(root, 'dist');
-const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'));
 
 const result = await build({
   absWorkingDir: root,
@@ -28,7 +27,6 @@ const result = await build({
   // Names are kept so that stack traces in somebody's log can be read; only space is saved.
   minifyWhitespace: true,
   legalComments: 'linked',
-  define: { 'process.env.KEELSON_VERSION': JSON.stringify(version) },
   banner: {
     // Several dependencies are CommonJS and call require() for Node's own modules.
     js: "import{createRequire as keelsonCreateRequire}from'node:module';const require=keelsonCreateRequire(import.meta.url);",

@@ -8,9 +8,9 @@ import type { Config } from './config/config.ts';
 import { problemText } from './config/config-error.ts';
 import { loadConfig } from './config/load-config.ts';
 import type { RunOptions } from './config/run-options.ts';
-import { keelsonVersion } from './config/version.ts';
 import { AgentError, errorFields, isAbort, messageOf } from './lib/errors.ts';
 import type { Log } from './lib/log.ts';
+import { version } from './version.ts';
 
 /**
  * The command line → what it asks for → an exit status. The only place where the process ends itself.
@@ -25,7 +25,7 @@ async function main(argv: readonly string[]): Promise<number> {
       for (const line of lines) print(good ? 1 : 2, line);
       status = good ? 0 : 1;
     },
-    version: () => print(1, `keelson ${keelsonVersion()} (Node.js ${process.version})`),
+    version: () => print(1, `keelson ${version} (Node.js ${process.version})`),
   });
   try {
     await program.parseAsync(splitFlags(argv));
