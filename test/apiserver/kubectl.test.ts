@@ -70,7 +70,7 @@ describe('a session with kubectl against the server as a process', { skip: missi
     await kubectl('run', 'web', '--image=busybox:1.35', '--restart=Never', '--', 'sleep', '60');
     const description = await kubectl('describe', 'pod', 'web');
     assert.match(description, /Node:\s+n1/);
-    assert.match(description, /Service Account:\s+default/);
+    assert.match(description, /serviceaccount from kube-api-access-/);
     await kubectl('label', 'pod', 'web', 'a=b');
     await kubectl('patch', 'pod', 'web', '-p', '{"metadata":{"annotations":{"c":"d"}}}');
     assert.equal(
