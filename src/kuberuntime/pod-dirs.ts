@@ -58,14 +58,16 @@ export class PodDirs {
   /** A new, empty file for the last words of a container's `attempt`; those of long gone attempts are removed. */
   async createTerminationLog(uid: PodUid, container: Container, attempt: number): Promise<string> {
     const dir = join(this.podDir(uid), 'containers', container.name);
-    await mkdir(dir, { recursive: true, mode: 0o750 });
+    await makeFolder(dir, 0o750);
     if (attempt > 1) {
       const kept = new Set([terminationLogName(attempt - 1), terminationLogName(attempt - 2)]);
       const old = (await readdir(dir)).filter((name) => !kept.has(name));
       await Promise.all(old.map((name) => rm(join(dir, name), { force: true })));
     }
     const path = join(dir, terminationLogName(attempt));
-    const file = await open(path, 'w', 0o666);
+    const file = await open(path, 'w', 0o666).catch((cause: unknown) => {
+      throw writeError(path, cause);
+    });
     try {
       // The container's user, whoever that is, must be able to write it.
       await file.chmod(0o666);

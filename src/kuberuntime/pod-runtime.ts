@@ -5,7 +5,7 @@ import { criAnnotations } from '../api/labels.ts';
 import { eventReason, waitingReason } from '../api/reasons.ts';
 import { isCriCode, type RuntimeService } from '../cri/services.ts';
 import type { EventSink } from '../kubeapi/event-sink.ts';
-import { AgentError, errorFields, isAbort } from '../lib/errors.ts';
+import { AgentError, adviceOf, errorFields, isAbort } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { Semaphore } from '../lib/semaphore.ts';
 import type { ObservedContainer, ObservedPod } from '../pod/observed.ts';
@@ -232,7 +232,7 @@ export class PodRuntime {
       const failure =
         error instanceof ContainerError
           ? error
-          : new ContainerError(waitingReason.createContainerConfigError, detailsOf(error), { cause: error });
+          : new ContainerError(waitingReason.createContainerConfigError, adviceOf(error), { cause: error });
       event('Warning', eventReason.failed, `Error: ${failure.message}`);
       throw failure;
     });
