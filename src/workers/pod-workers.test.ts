@@ -165,6 +165,18 @@ test('a changed static pod waits until its predecessor has stopped', async () =>
   assert.equal(workers.view(uid)?.state.phase, 'terminated');
 });
 
+test('a manifest that is taken away and put back starts anew when the old run has gone', async () => {
+  const { script, manager, workers } = setUp();
+  manager.setFromFiles([pod()]);
+  await script.finish();
+  manager.setFromFiles([]);
+  await settled();
+  manager.setFromFiles([pod()]);
+  for (let i = 0; i < 3; i++) await script.finish();
+  assert.deepEqual(script.calls, ['sync', 'stop 20', 'clean', 'purge', 'sync']);
+  assert.equal(workers.view(uid)?.state.phase, 'syncing');
+});
+
 test('stop aborts what is under way and starts nothing more', async () => {
   const { script, manager, workers } = setUp();
   manager.setFromApi('ns/p', pod());

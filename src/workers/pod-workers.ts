@@ -228,11 +228,16 @@ export class PodWorkers {
         this.#apply(worker, { type: 'cleaned' });
         worker.dirty = true;
         return undefined;
-      case 'finished':
-        if (manager.get(uid) || !this.#o.sourcesReady()) return undefined;
+      case 'finished': {
+        const wanted = manager.get(uid) !== undefined;
+        // A manifest that was taken away and put back: the same content is the same UID, and starts from nothing.
+        const again = wanted && state.cause.kind === 'removed';
+        if ((wanted && !again) || !this.#o.sourcesReady()) return undefined;
         await steps.purge(uid, desired, signal);
         this.#forget(worker);
+        if (again) this.wake(uid);
         return undefined;
+      }
       default:
         return state satisfies never;
     }

@@ -6,7 +6,8 @@
  *         terminated ──volumes and cgroup are gone──► finished
  *
  * Phases only go forward, and the grace period may only shrink. A pod that is wanted again under the
- * same UID after it finished stays finished: the API server would have given it a new UID.
+ * same UID goes through them to the end and then begins anew, with a new worker, if it had been removed
+ * (a manifest put back); what completed or was deleted stays finished.
  */
 export type WorkerState =
   | { readonly phase: 'syncing' }
