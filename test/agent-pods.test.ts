@@ -25,9 +25,12 @@ before(async () => {
 });
 after(() => cluster[Symbol.asyncDispose]());
 
-const log = async (pod: string, container = 'c'): Promise<string> => {
+/** The container's log as soon as `last` is in it: a container that runs has not said everything yet. */
+const log = async (pod: string, last: string, container = 'c'): Promise<string> => {
   const uid = cluster.pod(pod)?.metadata.uid;
-  const text = await cluster.host.exec('cat', [`/var/log/pods/default_${pod}_${uid}/${container}/0.log`]);
+  const file = `/var/log/pods/default_${pod}_${uid}/${container}/0.log`;
+  const script = `until grep -q -e "$0" "$1"; do sleep 0.05; done; cat "$1"`;
+  const text = await cluster.host.exec('sh', ['-c', script, last, file], { timeoutMs: 20_000 });
   return text.replaceAll(/^\S+ (stdout|stderr) F /gm, '');
 };
 
@@ -94,7 +97,7 @@ test('a pod goes from the API server to Ready and back to gone, and leaves nothi
   assert.equal(pod.status?.qosClass, 'Guaranteed');
   assert.match(pod.status?.podIP ?? '', /^10\.244\.1\./);
   assert.equal(pod.status?.initContainerStatuses?.[0]?.state?.terminated?.reason, 'Completed');
-  assert.deepEqual(lines(await log('whole')), ['made', 'hello world', 'whole']);
+  assert.deepEqual(lines(await log('whole', ' F whole$')), ['made', 'hello world', 'whole']);
   const cgroup = `/sys/fs/cgroup/memory/kubepods/pod${uid}`;
   assert.equal((await cluster.host.exec('cat', [`${cgroup}/memory.limit_in_bytes`])).trim(), String(32 << 20));
 
@@ -155,7 +158,7 @@ test('a ConfigMap and a service account token are seen inside, and changes follo
     ],
   });
   await cluster.whenPodReady('inside');
-  const [color, password, namespace, size, ca] = lines(await log('inside'));
+  const [color, password, namespace, size, ca] = lines(await log('inside', 'BEGIN CERTIFICATE'));
   assert.deepEqual([color, password, namespace, ca], ['blue', 's3cret', 'default', '-----BEGIN CERTIFICATE-----']);
   assert.ok(Number(size) > 100, `token of ${size} bytes`);
   const cm = cluster.api.store.get(CONFIG_MAPS, 'default', 'cm');
