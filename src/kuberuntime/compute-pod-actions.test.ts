@@ -122,6 +122,10 @@ const cases: Record<string, Case> = {
     observed: observe([sandbox()], [exited('a', 1, { attempt: 4 }), container('b')]),
     expect: { waiting: ['a CrashLoopBackOff 79'] },
   },
+  'an end in the future, because the clock was set back, does not keep a container down': {
+    observed: observe([sandbox()], [exited('a', 1, { attempt: 2, finishedAt: now + 2880 * minutes }), container('b')]),
+    expect: { start: ['container a 3'] },
+  },
   'the delay never exceeds the maximum': {
     observed: observe([sandbox()], [exited('a', 1, { attempt: 40 }), container('b')]),
     expect: { waiting: ['a CrashLoopBackOff 299'] },

@@ -203,7 +203,9 @@ function decideExited(
   if (!restart) return { type: 'done', failed };
   const next = nextRestart(input.backoffs.get(container.name), last, input.maxBackoffMs);
   const backoff: Memory = { name: container.name, memory: next.backoff };
-  if (next.notBefore <= input.now) {
+  // A wait that is longer than its own delay ends in a future that somebody set the clock back from.
+  const clockWentBack = next.notBefore - input.now > next.delayMs;
+  if (next.notBefore <= input.now || clockWentBack) {
     return { type: 'start', action: { kind, container, attempt: last.attempt + 1 }, backoff };
   }
   const { name, namespace, uid } = input.pod.metadata;
