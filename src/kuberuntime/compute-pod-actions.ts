@@ -7,6 +7,7 @@ import {
   type ObservedContainer,
   type ObservedPod,
   type ObservedSandbox,
+  runningContainers,
 } from '../pod/observed.ts';
 import { containerHash } from './container-hash.ts';
 import { nextRestart, type RestartBackoff } from './restart-backoff.ts';
@@ -109,8 +110,7 @@ function strayContainers(
   sandbox: ObservedSandbox | undefined,
 ): KillAction[] {
   const wanted = new Set([...(pod.spec.initContainers ?? []), ...pod.spec.containers].map((c) => c.name));
-  return (observed?.containers ?? [])
-    .filter((c) => c.state === 'running' || c.state === 'unknown')
+  return runningContainers(observed)
     .filter((c) => c.sandboxId !== sandbox?.id || !wanted.has(c.name) || newestContainer(observed, c.name) !== c)
     .map((c) => ({ id: c.id, name: c.name, reason: 'Stray', message: 'Container is not part of the pod any more' }));
 }

@@ -8,7 +8,7 @@ import type { EventSink } from '../kubeapi/event-sink.ts';
 import { AgentError, adviceOf, errorFields, isAbort } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { Semaphore } from '../lib/semaphore.ts';
-import type { ObservedContainer, ObservedPod } from '../pod/observed.ts';
+import { type ObservedContainer, type ObservedPod, runningContainers } from '../pod/observed.ts';
 import type { Pleg } from '../pod/pleg.ts';
 import type { DesiredPod } from '../pod/pod-manager.ts';
 import type { KillAction, PodActions, StartAction } from './compute-pod-actions.ts';
@@ -111,7 +111,7 @@ export class PodRuntime {
     signal: AbortSignal,
   ): Promise<void> {
     const { runtime } = this.#o;
-    const alive = observed?.containers.filter((c) => c.state === 'running' || c.state === 'unknown') ?? [];
+    const alive = runningContainers(observed);
     await Promise.all(
       alive.map((c) => {
         const kill: KillAction = {

@@ -94,7 +94,7 @@ function generatePhase(
   if (initPending && !anyStarted) return isStopped(input.worker) && before !== 'Running' ? 'Failed' : 'Pending';
 
   const running = regular.filter((s) => s.state?.running).length;
-  const stopped = regular.filter((s) => s.state?.terminated || s.lastState?.terminated).length - lastOnly(regular);
+  const stopped = regular.filter((s) => s.state?.terminated).length;
   const crashed = regular.filter((s) => s.state?.waiting && s.lastState?.terminated).length;
   const waiting = regular.filter((s) => s.state?.waiting && !s.lastState?.terminated).length;
   const ended = stopped + crashed;
@@ -107,10 +107,6 @@ function generatePhase(
   if (succeeded) return 'Succeeded';
   return policy === 'Never' ? 'Failed' : 'Running';
 }
-
-/** Containers that run or wait now and only have an older run behind them. */
-const lastOnly = (statuses: readonly ContainerStatus[]): number =>
-  statuses.filter((s) => !s.state?.terminated && s.lastState?.terminated).length;
 
 /** Times stay where the verdict stays; conditions that others own are kept as they are. */
 function mergeConditions(verdicts: readonly ConditionVerdict[], input: PodStatusInput): PodCondition[] {
