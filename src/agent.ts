@@ -101,6 +101,7 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
 
   await host.qosCgroups.start(signal);
   await volumes.start(signal);
+  await podsHalf.notes.load();
   tasks.start('runtime monitor', node.monitor.run(signal));
   tasks.start('node', node.controller.run(signal));
   if (node.lease) tasks.start('lease', node.lease.run(signal));

@@ -18,7 +18,7 @@ export interface Pod extends KubeObject {
 export interface PodSpec {
   readonly containers: readonly Container[];
   readonly initContainers?: readonly Container[];
-  readonly ephemeralContainers?: readonly Container[];
+  readonly ephemeralContainers?: readonly EphemeralContainer[];
   readonly volumes?: readonly Volume[];
   readonly restartPolicy?: RestartPolicy;
   readonly terminationGracePeriodSeconds?: number;
@@ -36,7 +36,7 @@ export interface PodSpec {
   readonly shareProcessNamespace?: boolean;
   readonly nodeName?: string;
   readonly nodeSelector?: Readonly<Record<string, string>>;
-  readonly affinity?: unknown;
+  readonly affinity?: Affinity;
   readonly tolerations?: readonly Toleration[];
   readonly serviceAccountName?: string;
   readonly serviceAccount?: string;
@@ -53,9 +53,30 @@ export interface PodSpec {
   readonly overhead?: ResourceList;
   readonly resources?: ResourceRequirements;
   readonly os?: { readonly name: string };
+  readonly hostnameOverride?: string;
 }
 
 export type RestartPolicy = 'Always' | 'OnFailure' | 'Never';
+
+export interface Affinity {
+  readonly nodeAffinity?: {
+    readonly requiredDuringSchedulingIgnoredDuringExecution?: {
+      readonly nodeSelectorTerms: readonly NodeSelectorTerm[];
+    };
+  };
+  readonly [kind: string]: unknown;
+}
+
+export interface NodeSelectorTerm {
+  readonly matchExpressions?: readonly NodeSelectorRequirement[];
+  readonly matchFields?: readonly NodeSelectorRequirement[];
+}
+
+export interface NodeSelectorRequirement {
+  readonly key: string;
+  readonly operator: 'In' | 'NotIn' | 'Exists' | 'DoesNotExist' | 'Gt' | 'Lt';
+  readonly values?: readonly string[];
+}
 
 export interface Toleration {
   readonly key?: string;
@@ -79,6 +100,7 @@ export interface PodSecurityContext {
   readonly fsGroupChangePolicy?: 'OnRootMismatch' | 'Always';
   readonly supplementalGroups?: readonly number[];
   readonly supplementalGroupsPolicy?: 'Merge' | 'Strict';
+  readonly seLinuxChangePolicy?: 'MountOption' | 'Recursive';
   readonly sysctls?: readonly { readonly name: string; readonly value: string }[];
   readonly seLinuxOptions?: SELinuxOptions;
   readonly seccompProfile?: Profile;
@@ -119,31 +141,133 @@ export interface Container {
   readonly args?: readonly string[];
   readonly workingDir?: string;
   readonly env?: readonly EnvVar[];
-  readonly envFrom?: readonly unknown[];
+  readonly envFrom?: readonly EnvFromSource[];
   readonly ports?: readonly ContainerPort[];
   readonly resources?: ResourceRequirements;
-  readonly resizePolicy?: readonly unknown[];
+  readonly resizePolicy?: readonly ContainerResizePolicy[];
   readonly restartPolicy?: RestartPolicy;
-  readonly restartPolicyRules?: readonly unknown[];
+  readonly restartPolicyRules?: readonly ContainerRestartRule[];
   readonly volumeMounts?: readonly VolumeMount[];
-  readonly volumeDevices?: readonly unknown[];
-  readonly livenessProbe?: unknown;
-  readonly readinessProbe?: unknown;
-  readonly startupProbe?: unknown;
-  readonly lifecycle?: unknown;
+  readonly volumeDevices?: readonly VolumeDevice[];
+  readonly livenessProbe?: Probe;
+  readonly readinessProbe?: Probe;
+  readonly startupProbe?: Probe;
+  readonly lifecycle?: Lifecycle;
   readonly terminationMessagePath?: string;
   readonly terminationMessagePolicy?: 'File' | 'FallbackToLogsOnError';
   readonly securityContext?: SecurityContext;
   readonly stdin?: boolean;
   readonly stdinOnce?: boolean;
   readonly tty?: boolean;
+}
+
+/** A container that somebody added to a running pod, to look around in it. */
+export interface EphemeralContainer extends Container {
+  /** Whose process namespace it joins. */
   readonly targetContainerName?: string;
+}
+
+export interface ContainerResizePolicy {
+  readonly resourceName: string;
+  readonly restartPolicy: 'NotRequired' | 'RestartContainer';
+}
+
+/** What becomes of a container that ended with one of these codes, before its restart policy is asked (KEP-5307). */
+export interface ContainerRestartRule {
+  readonly action: 'Restart' | 'RestartAllContainers';
+  readonly exitCodes?: { readonly operator: 'In' | 'NotIn'; readonly values?: readonly number[] };
+}
+
+export interface VolumeDevice {
+  readonly name: string;
+  readonly devicePath: string;
+}
+
+/** What a probe or a hook does. At most one member is set; none is no action. */
+export interface Handler {
+  readonly exec?: { readonly command?: readonly string[] };
+  readonly httpGet?: HTTPGetAction;
+  readonly tcpSocket?: TCPSocketAction;
+}
+
+export interface HTTPGetAction {
+  readonly path?: string;
+  /** A number, or the name of one of the container's ports. */
+  readonly port: number | string;
+  readonly host?: string;
+  readonly scheme?: 'HTTP' | 'HTTPS';
+  readonly httpHeaders?: readonly { readonly name: string; readonly value: string }[];
+}
+
+export interface TCPSocketAction {
+  readonly port: number | string;
+  readonly host?: string;
+}
+
+export interface Probe extends Handler {
+  readonly grpc?: { readonly port: number; readonly service?: string };
+  /** Seconds, each of them. */
+  readonly initialDelaySeconds?: number;
+  readonly timeoutSeconds?: number;
+  readonly periodSeconds?: number;
+  readonly successThreshold?: number;
+  readonly failureThreshold?: number;
+  readonly terminationGracePeriodSeconds?: number;
+}
+
+export interface LifecycleHandler extends Handler {
+  readonly sleep?: { readonly seconds: number };
+}
+
+export interface Lifecycle {
+  readonly postStart?: LifecycleHandler;
+  readonly preStop?: LifecycleHandler;
+  /** e.g. SIGUSR1; the image's own where absent. */
+  readonly stopSignal?: string;
 }
 
 export interface EnvVar {
   readonly name: string;
   readonly value?: string;
-  readonly valueFrom?: unknown;
+  readonly valueFrom?: EnvVarSource;
+}
+
+/** Exactly one member is set. */
+export interface EnvVarSource {
+  readonly fieldRef?: ObjectFieldSelector;
+  readonly resourceFieldRef?: ResourceFieldSelector;
+  readonly configMapKeyRef?: KeySelector;
+  readonly secretKeyRef?: KeySelector;
+  /** A key of an env file in one of the pod's volumes (KEP-3721). */
+  readonly fileKeyRef?: {
+    readonly volumeName: string;
+    readonly path: string;
+    readonly key: string;
+    readonly optional?: boolean;
+  };
+}
+
+export interface ObjectFieldSelector {
+  readonly apiVersion?: string;
+  readonly fieldPath: string;
+}
+
+export interface ResourceFieldSelector {
+  readonly containerName?: string;
+  readonly resource: string;
+  readonly divisor?: Quantity;
+}
+
+export interface KeySelector {
+  readonly name?: string;
+  readonly key: string;
+  readonly optional?: boolean;
+}
+
+export interface EnvFromSource {
+  readonly prefix?: string;
+  readonly configMapRef?: { readonly name?: string; readonly optional?: boolean };
+  readonly secretRef?: { readonly name?: string; readonly optional?: boolean };
 }
 
 export interface ContainerPort {
@@ -180,6 +304,9 @@ export interface Volume {
   readonly secret?: SecretSource;
   readonly projected?: ProjectedSource;
   readonly downwardAPI?: DownwardAPISource;
+  readonly persistentVolumeClaim?: { readonly claimName: string; readonly readOnly?: boolean };
+  readonly ephemeral?: { readonly volumeClaimTemplate?: unknown };
+  readonly image?: { readonly reference?: string; readonly pullPolicy?: Container['imagePullPolicy'] };
   /** Any other source: named in an error, not understood. */
   readonly [source: string]: unknown;
 }
@@ -263,6 +390,7 @@ export interface PodStatus {
   readonly allocatedResources?: ResourceList;
   readonly resources?: ResourceRequirements;
   readonly nominatedNodeName?: string;
+  readonly resize?: string;
 }
 
 export type QosClass = 'Guaranteed' | 'Burstable' | 'BestEffort';
@@ -296,6 +424,7 @@ export interface ContainerStatus {
     readonly readOnly?: boolean;
     readonly recursiveReadOnly?: string;
   }[];
+  readonly stopSignal?: string;
   readonly user?: {
     readonly linux?: { readonly uid: number; readonly gid: number; readonly supplementalGroups?: readonly number[] };
   };
@@ -454,6 +583,43 @@ export interface Event extends KubeObject {
   readonly count?: number;
   readonly reportingComponent?: string;
   readonly reportingInstance?: string;
+}
+
+export interface PersistentVolumeClaim extends KubeObject {
+  readonly spec?: {
+    readonly volumeName?: string;
+    readonly volumeMode?: 'Filesystem' | 'Block';
+    readonly accessModes?: readonly string[];
+    readonly resources?: ResourceRequirements;
+  };
+  readonly status?: { readonly phase?: string; readonly capacity?: ResourceList };
+}
+
+export interface PersistentVolume extends KubeObject {
+  readonly spec?: {
+    readonly capacity?: ResourceList;
+    readonly accessModes?: readonly string[];
+    readonly mountOptions?: readonly string[];
+    readonly volumeMode?: 'Filesystem' | 'Block';
+    readonly claimRef?: ObjectReference;
+    readonly local?: { readonly path: string; readonly fsType?: string };
+    readonly hostPath?: HostPathSource;
+    readonly nfs?: { readonly server: string; readonly path: string; readonly readOnly?: boolean };
+    readonly nodeAffinity?: { readonly required?: { readonly nodeSelectorTerms: readonly NodeSelectorTerm[] } };
+    /** Any other source: named in an error, not understood. */
+    readonly [source: string]: unknown;
+  };
+}
+
+/** node.k8s.io/v1 */
+export interface RuntimeClass extends KubeObject {
+  readonly handler: string;
+  readonly overhead?: { readonly podFixed?: ResourceList };
+}
+
+/** certificates.k8s.io/v1beta1 */
+export interface ClusterTrustBundle extends KubeObject {
+  readonly spec: { readonly signerName?: string; readonly trustBundle: string };
 }
 
 export interface Binding extends KubeObject {

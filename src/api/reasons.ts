@@ -20,6 +20,21 @@ export const eventReason = {
   failedSync: 'FailedSync',
   failedValidation: 'FailedValidation',
   networkNotReady: 'NetworkNotReady',
+  unhealthy: 'Unhealthy',
+  probeWarning: 'ProbeWarning',
+  failedPostStartHook: 'FailedPostStartHook',
+  failedPreStopHook: 'FailedPreStopHook',
+  preempting: 'Preempting',
+  deadlineExceeded: 'DeadlineExceeded',
+  exceededGracePeriod: 'ExceededGracePeriod',
+  failedMapVolume: 'FailedMapVolume',
+  dnsConfigForming: 'DNSConfigForming',
+  failedToRetrieveImagePullSecret: 'FailedToRetrieveImagePullSecret',
+  resizeDeferred: 'ResizeDeferred',
+  resizeInfeasible: 'ResizeInfeasible',
+  resizeStarted: 'ResizeStarted',
+  resizeCompleted: 'ResizeCompleted',
+  resizeError: 'ResizeError',
 } as const;
 
 /** Why a container waits, in its status. */
@@ -35,12 +50,15 @@ export const waitingReason = {
   createContainerConfigError: 'CreateContainerConfigError',
   createContainerError: 'CreateContainerError',
   runContainerError: 'RunContainerError',
+  postStartHookError: 'PostStartHookError',
 } as const;
 
 export const terminatedReason = {
   completed: 'Completed',
   error: 'Error',
   unknown: 'ContainerStatusUnknown',
+  oomKilled: 'OOMKilled',
+  startError: 'StartError',
 } as const;
 
 export const podCondition = {
@@ -50,6 +68,8 @@ export const podCondition = {
   containersReady: 'ContainersReady',
   scheduled: 'PodScheduled',
   disruptionTarget: 'DisruptionTarget',
+  resizePending: 'PodResizePending',
+  resizeInProgress: 'PodResizeInProgress',
 } as const;
 
 export const conditionReason = {

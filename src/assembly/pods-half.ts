@@ -18,6 +18,7 @@ import type { Log } from '../lib/log.ts';
 import { Pleg } from '../pod/pleg.ts';
 import { PodCache } from '../pod/pod-cache.ts';
 import { PodManager } from '../pod/pod-manager.ts';
+import { PodNotes } from '../pod/pod-notes.ts';
 import { RuntimeEvents } from '../pod/runtime-events.ts';
 import { MirrorPods } from '../status/mirror-pods.ts';
 import { StatusManager } from '../status/status-manager.ts';
@@ -51,6 +52,7 @@ export interface PodsHalf {
   readonly runtimeEvents: RuntimeEvents;
   readonly workers: PodWorkers;
   readonly statuses: StatusManager;
+  readonly notes: PodNotes;
   readonly mirrors: MirrorPods | undefined;
 }
 
@@ -60,6 +62,7 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
   const clock = systemClock;
   const { runtime, images } = host.cri;
   const cache = new PodCache();
+  const notes = new PodNotes({ rootDir: flags.rootDir, log });
   // The only backward arrow: a key, and whoever is woken reads both truths anew.
   const wake = (uid: PodUid) => {
     workers.wake(uid);
@@ -81,10 +84,9 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
     dirs,
     events,
     log,
+    containers: { dirs, seccompRoot: join(flags.rootDir, 'seccomp'), services: input.services },
     podLogsDir: kubelet.podLogsDir,
-    seccompRoot: join(flags.rootDir, 'seccomp'),
     hostIPs: host.nodeIps,
-    services: input.services,
     pullSecrets: (pod) => pullSecrets(pod, input.objects),
   });
   const steps = new SyncPod({
@@ -134,7 +136,7 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
     subscribeContainerdEvents({ endpoint: kubelet.containerRuntimeEndpoint, clock, log }, signal);
   const runtimeEvents = new RuntimeEvents({ runtime, pleg, containerdEvents, clock, log });
   const mirrors = api && new MirrorPods({ api, manager, node: input.node, log });
-  return { manager, cache, pleg, runtimeEvents, workers, statuses, mirrors };
+  return { manager, cache, pleg, runtimeEvents, workers, statuses, notes, mirrors };
 }
 
 function lastWords(status: cri.ContainerStatus): Promise<string> {

@@ -1,4 +1,18 @@
-import type { Binding, ConfigMap, Event, Lease, Node, Pod, Secret, Service, TokenRequest } from '../api/core-v1.ts';
+import type {
+  Binding,
+  ClusterTrustBundle,
+  ConfigMap,
+  Event,
+  Lease,
+  Node,
+  PersistentVolume,
+  PersistentVolumeClaim,
+  Pod,
+  RuntimeClass,
+  Secret,
+  Service,
+  TokenRequest,
+} from '../api/core-v1.ts';
 import type { EndpointSlice } from '../api/discovery-v1.ts';
 import type { KubeObject } from '../api/meta-v1.ts';
 
@@ -37,3 +51,17 @@ export const csiNodes = resource<KubeObject & { spec: { drivers: readonly unknow
   false,
 );
 export const endpointSlices = resource<EndpointSlice>('discovery.k8s.io/v1', 'EndpointSlice', 'endpointslices', true);
+export const persistentVolumeClaims = resource<PersistentVolumeClaim>(
+  'v1',
+  'PersistentVolumeClaim',
+  'persistentvolumeclaims',
+  true,
+);
+export const persistentVolumes = resource<PersistentVolume>('v1', 'PersistentVolume', 'persistentvolumes', false);
+export const runtimeClasses = resource<RuntimeClass>('node.k8s.io/v1', 'RuntimeClass', 'runtimeclasses', false);
+export const clusterTrustBundles = resource<ClusterTrustBundle>(
+  'certificates.k8s.io/v1beta1',
+  'ClusterTrustBundle',
+  'clustertrustbundles',
+  false,
+);

@@ -69,7 +69,7 @@ test("Services' variables are there without being asked for, and are not where l
 
 const refused: Record<string, { over: Partial<Container>; field: string }> = {
   'a value from another object': {
-    over: { env: [{ name: 'A', valueFrom: { secretKeyRef: {} } }] },
+    over: { env: [{ name: 'A', valueFrom: { secretKeyRef: { name: 's', key: 'k' } } }] },
     field: 'env[A].valueFrom',
   },
   'a whole object': { over: { envFrom: [{ configMapRef: { name: 'cm' } }] }, field: 'envFrom' },

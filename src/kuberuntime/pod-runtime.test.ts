@@ -96,7 +96,7 @@ const failures: Record<string, { desired?: DesiredPod; inject?: string; result: 
     event: /^Warning Failed spec.containers{a}: Error: container's runAsUser breaks non-root policy/,
   },
   'needs what this version has not': {
-    desired: withA({ volumeDevices: [{}] }),
+    desired: withA({ volumeDevices: [{ name: 'v', devicePath: '/dev/v' }] }),
     result: /^a CreateContainerConfigError: spec.containers{a}.volumeDevices is not supported/,
     event: /^Warning Failed spec.containers{a}: Error: spec.containers{a}.volumeDevices is not supported/,
   },

@@ -1,4 +1,4 @@
-import type { Container, ObjectReference, Pod, Secret, Service } from '../api/core-v1.ts';
+import type { Container, ObjectReference, Pod, Secret } from '../api/core-v1.ts';
 import type * as cri from '../api/cri.ts';
 import type { PodUid } from '../api/ids.ts';
 import { criAnnotations } from '../api/labels.ts';
@@ -12,15 +12,12 @@ import { type ObservedContainer, type ObservedPod, runningContainers } from '../
 import type { Pleg } from '../pod/pleg.ts';
 import type { DesiredPod } from '../pod/pod-manager.ts';
 import type { KillAction, PodActions, StartAction } from './compute-pod-actions.ts';
-import { containerConfig } from './container-config.ts';
-import { generateEnv } from './generate-env.ts';
 import { detailsOf, type ImagePuller } from './image-puller.ts';
 import type { PodDirs } from './pod-dirs.ts';
+import { type ContainerSources, prepareContainer } from './prepare-container.ts';
 import { sandboxConfig } from './sandbox-config.ts';
-import { nonRootViolation } from './security-context.ts';
 import { ContainerError } from './sync-error.ts';
 import type { SyncResult } from './sync-result.ts';
-import { unsupportedFields } from './unsupported-fields.ts';
 
 /** What a sandbox and its containers are made with that does not come from the pod alone. */
 export interface PodSurroundings {
@@ -37,13 +34,11 @@ export interface PodRuntimeOptions {
   readonly pleg: Pleg;
   readonly puller: ImagePuller;
   readonly dirs: PodDirs;
+  readonly containers: ContainerSources;
   readonly events: EventSink;
   readonly log: Log;
   readonly podLogsDir: string;
-  readonly seccompRoot: string;
   readonly hostIPs: () => readonly string[];
-  /** Services whose variables containers get; what is known now. */
-  readonly services: () => Iterable<Service>;
   readonly pullSecrets: (pod: Pod) => Promise<readonly Secret[]>;
 }
 
@@ -97,7 +92,9 @@ export class PodRuntime {
     const hostsPath = await this.#o.dirs.writeHosts(desired.uid, desired.pod, podIPs);
     const results: SyncResult[] = [];
     for (const action of actions.start) {
-      results.push(await this.#startContainer(desired, action, { sandboxId, config, hostsPath, around }, signal));
+      results.push(
+        await this.#startContainer(desired, action, { sandboxId, config, podIPs, hostsPath, around }, signal),
+      );
     }
     return results;
   }
@@ -228,7 +225,8 @@ export class PodRuntime {
       { pod, container, sandboxConfig: where.config, secrets: () => pullSecrets(pod), event },
       signal,
     );
-    const config = await this.#containerConfig(desired, action, image, where).catch((error: unknown) => {
+    const config = await this.#containerConfig(desired, action, image, where, signal).catch((error: unknown) => {
+      if (isAbort(error)) throw error;
       const failure =
         error instanceof ContainerError
           ? error
@@ -257,31 +255,24 @@ export class PodRuntime {
     action: StartAction,
     image: cri.Image,
     where: Where,
+    signal: AbortSignal,
   ): Promise<cri.ContainerConfig> {
-    const { pod, uid } = desired;
     const { container, attempt } = action;
-    const imageUser = { uid: image.uid?.value, username: image.username ?? '' };
-    const refusal = nonRootViolation(pod, container, imageUser);
-    if (refusal) throw new ContainerError(waitingReason.createContainerConfigError, refusal);
-    const broken = unsupportedFields(pod, container).find((f) => f.severity === 'refuse');
-    if (broken)
-      throw new ContainerError(
-        waitingReason.createContainerConfigError,
-        `${broken.field} is not supported by this version of keelson`,
-      );
-    return containerConfig({
-      pod,
-      container,
-      attempt,
-      imageRef: image.id ?? '',
-      imageUser,
-      env: generateEnv(pod, container, this.#o.services()),
-      volumes: where.around.volumes,
-      hostsPath: where.hostsPath,
-      terminationLogPath: await this.#o.dirs.createTerminationLog(uid, container, attempt),
-      resources: where.around.containerResources(container),
-      seccompRoot: this.#o.seccompRoot,
-    });
+    return prepareContainer(
+      {
+        pod: desired.pod,
+        uid: desired.uid,
+        container,
+        attempt,
+        image,
+        podIPs: where.podIPs,
+        hostsPath: where.hostsPath,
+        volumes: where.around.volumes,
+        resources: where.around.containerResources(container),
+      },
+      this.#o.containers,
+      signal,
+    );
   }
 
   #event(pod: Pod, container: string, type: 'Normal' | 'Warning', reason: string, message: string): void {
@@ -300,6 +291,7 @@ export interface PodName {
 interface Where {
   readonly sandboxId: string;
   readonly config: cri.PodSandboxConfig;
+  readonly podIPs: readonly string[];
   readonly hostsPath: string;
   readonly around: PodSurroundings;
 }

@@ -33,11 +33,11 @@ const cases: Record<string, Case> = {
     expect: [`ignore ${at}.livenessProbe`, `ignore ${at}.readinessProbe`, `ignore ${at}.startupProbe`],
   },
   'so are hooks and restart rules': {
-    container: { lifecycle: { preStop: {} }, restartPolicyRules: [{}] },
+    container: { lifecycle: { preStop: {} }, restartPolicyRules: [{ action: 'Restart' }] },
     expect: [`ignore ${at}.lifecycle`, `ignore ${at}.restartPolicyRules`],
   },
   'devices and claims would be missing: refused': {
-    container: { volumeDevices: [{}], resources: { claims: [{}] } },
+    container: { volumeDevices: [{ name: 'v', devicePath: '/dev/v' }], resources: { claims: [{}] } },
     expect: [`refuse ${at}.volumeDevices`, `refuse ${at}.resources.claims`],
   },
   'a part of a volume must not become the whole: refused': {

@@ -48,9 +48,8 @@ export function podParts() {
   const podRuntime = new PodRuntime({
     ...{ runtime, pleg, puller, dirs, events, podLogsDir },
     log: silentLog,
-    seccompRoot: join(root, 'seccomp'),
+    containers: { dirs, seccompRoot: join(root, 'seccomp'), services: () => [] },
     hostIPs: () => ['192.0.2.2'],
-    services: () => [],
     pullSecrets: async () => [],
   });
   const remove = () => rmSync(root, { recursive: true, force: true });
