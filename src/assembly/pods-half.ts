@@ -20,6 +20,7 @@ import { PodCache } from '../pod/pod-cache.ts';
 import { PodManager } from '../pod/pod-manager.ts';
 import { PodNotes } from '../pod/pod-notes.ts';
 import { RuntimeEvents } from '../pod/runtime-events.ts';
+import { noProbes } from '../probes/probe-results.ts';
 import { MirrorPods } from '../status/mirror-pods.ts';
 import { StatusManager } from '../status/status-manager.ts';
 import type { ObjectSource } from '../volumes/object-source.ts';
@@ -126,6 +127,7 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
     manager,
     cache,
     worker: (uid) => workers.view(uid),
+    probes: noProbes,
     api,
     hostIPs: host.nodeIps,
     clock,

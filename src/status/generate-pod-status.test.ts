@@ -4,6 +4,7 @@ import type { ContainerStatus, Pod, PodStatus } from '../api/core-v1.ts';
 import { containerId, podUid, sandboxId } from '../api/ids.ts';
 import { deepFreeze } from '../lib/deep-freeze.ts';
 import type { ObservedContainer, ObservedPod } from '../pod/observed.ts';
+import { noProbes } from '../probes/probe-results.ts';
 import { goldenPods } from '../testing/golden.ts';
 import type { ContainerProblem } from '../workers/problems.ts';
 import type { WorkerState } from '../workers/worker-state.ts';
@@ -28,6 +29,7 @@ for (const folder of ['pods', 'pods-cgroup2'] as const) {
             ? { phase: 'finished', at: now, cause: { kind: 'completed' } }
             : { phase: 'syncing' },
         problems: problemsFrom(golden.status),
+        probes: noProbes,
         previous: { podIPs: golden.status.podIPs ?? [] },
         hostIPs: golden.status.hostIPs?.map((h) => h.ip) ?? [],
         now,
@@ -307,6 +309,7 @@ for (const [sentence, c] of Object.entries(cases)) {
       observed: c.observed,
       worker: c.worker ?? { phase: 'syncing' },
       problems: new Map(),
+      probes: noProbes,
       previous: c.previous,
       hostIPs: ['192.0.2.2'],
       now,

@@ -2,6 +2,7 @@ import type { ContainerStatus, Pod, PodCondition, PodPhase, PodStatus } from '..
 import { aggregateResources, qosClass } from '../api/pod.ts';
 import { rfc3339 } from '../lib/timestamps.ts';
 import { type ObservedPod, readySandbox } from '../pod/observed.ts';
+import type { ProbeView } from '../probes/probe-results.ts';
 import type { ContainerProblem } from '../workers/problems.ts';
 import { isEnding, isStopped, type WorkerState } from '../workers/worker-state.ts';
 import { type ConditionVerdict, generateConditions } from './generate-conditions.ts';
@@ -13,6 +14,7 @@ export interface PodStatusInput {
   readonly worker: WorkerState;
   /** What kept containers from starting at the last sync, by container name. */
   readonly problems: ReadonlyMap<string, ContainerProblem>;
+  readonly probes: ProbeView;
   /** What was last reported, by us or by our predecessor through the API server. */
   readonly previous: PodStatus | undefined;
   /** The node's own addresses, the first is the primary one. */

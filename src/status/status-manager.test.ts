@@ -12,6 +12,7 @@ import { silentLog } from '../lib/log.ts';
 import type { ObservedContainer, ObservedPod } from '../pod/observed.ts';
 import { PodCache } from '../pod/pod-cache.ts';
 import { PodManager } from '../pod/pod-manager.ts';
+import { noProbes } from '../probes/probe-results.ts';
 import type { WorkerView } from '../workers/pod-workers.ts';
 import { StatusManager } from './status-manager.ts';
 
@@ -46,7 +47,7 @@ async function setUp({ standalone = false } = {}) {
   );
   const state = { view: { state: { phase: 'syncing' }, problems: new Map() } as Partial<WorkerView> };
   const statuses: StatusManager = new StatusManager({
-    ...{ manager, cache, clock, log: silentLog },
+    ...{ manager, cache, clock, log: silentLog, probes: noProbes },
     worker: (id) => ({ ...state.view, desired: manager.get(id) }) as WorkerView,
     api: standalone ? undefined : api,
     hostIPs: () => ['192.0.2.2'],

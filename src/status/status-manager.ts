@@ -11,6 +11,7 @@ import type { Log } from '../lib/log.ts';
 import { Semaphore } from '../lib/semaphore.ts';
 import type { PodCache } from '../pod/pod-cache.ts';
 import type { DesiredPod, PodManager } from '../pod/pod-manager.ts';
+import type { ProbeView } from '../probes/probe-results.ts';
 import type { WorkerView } from '../workers/pod-workers.ts';
 import { generatePodStatus } from './generate-pod-status.ts';
 
@@ -18,6 +19,7 @@ export interface StatusManagerOptions {
   readonly manager: PodManager;
   readonly cache: PodCache;
   readonly worker: (uid: PodUid) => WorkerView | undefined;
+  readonly probes: ProbeView;
   /** Undefined when standalone: statuses are derived and shown, and nobody is told. */
   readonly api: KubeApi | undefined;
   readonly hostIPs: () => readonly string[];
@@ -87,7 +89,7 @@ export class StatusManager {
   }
 
   #derive(desired: DesiredPod, view: WorkerView): Entry {
-    const { cache, clock, hostIPs, manager, changed } = this.#o;
+    const { cache, clock, hostIPs, manager, probes, changed } = this.#o;
     const known = this.#entries.get(desired.uid);
     const stored = desired.source === 'api' ? desired.pod.status : manager.mirrorOf(desired.pod)?.pod.status;
     const status = generatePodStatus({
@@ -95,6 +97,7 @@ export class StatusManager {
       observed: cache.get(desired.uid),
       worker: view.state,
       problems: view.problems,
+      probes,
       previous: withForeignConditions(known?.status ?? stored, stored),
       hostIPs: hostIPs(),
       now: clock.now(),
