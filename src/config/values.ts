@@ -1,6 +1,7 @@
 import { isIP } from 'node:net';
 import type { Taint } from '../api/core-v1.ts';
 import { tryParseQuantity } from '../api/quantity.ts';
+import { isSysctlPattern } from '../api/sysctl.ts';
 import { parseGoDuration } from '../lib/go-duration.ts';
 import { integer, isRecord, list, map, oneOf, type Schema, scalar, text } from '../lib/schema.ts';
 
@@ -119,3 +120,15 @@ export const bit = integer(0, 31);
 export const percent = integer(0, 100);
 export const count = integer(0);
 export const oomScore = integer(-1000, 1000);
+
+/** A kernel parameter, or the beginning of some, in a namespace of the pod's own. */
+export const sysctlPattern = text(
+  'a namespaced kernel parameter such as net.core.somaxconn or net.ipv4.*',
+  isSysctlPattern,
+);
+
+const userIds = 65_536;
+/** How many user ids a pod with users of its own gets. */
+export const idsPerPod = scalar(`a multiple of ${userIds} below 2^32`, (value) =>
+  typeof value === 'number' && value > 0 && value < 2 ** 32 && value % userIds === 0 ? value : undefined,
+);

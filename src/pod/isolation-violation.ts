@@ -1,4 +1,4 @@
-import type { Node, Pod } from '../api/core-v1.ts';
+import type { Pod } from '../api/core-v1.ts';
 import { appArmorViolation } from './app-armor.ts';
 import { type AllowedSysctls, sysctlViolation } from './sysctl-violation.ts';
 
@@ -14,17 +14,12 @@ export interface Violation {
 }
 
 /**
- * What the pod asks of kernel and runtime that this node refuses, whatever room it has; upstream's
- * reasons, words and order. Undefined: nothing. Without a Node object nothing is known of the runtime.
+ * What the pod asks of the kernel that this node refuses, whatever room it has; upstream's reasons and
+ * words. Undefined: nothing.
  */
-export function isolationViolation(pod: Pod, node: Node | undefined, facts: IsolationFacts): Violation | undefined {
+export function isolationViolation(pod: Pod, facts: IsolationFacts): Violation | undefined {
   const sysctl = sysctlViolation(pod, facts.allowedSysctls);
   if (sysctl) return { reason: 'SysctlForbidden', message: sysctl };
-  const strict = pod.spec.securityContext?.supplementalGroupsPolicy === 'Strict';
-  if (strict && node && !node.status?.features?.supplementalGroupsPolicy) {
-    const message = 'SupplementalGroupsPolicy=Strict is not supported in this node';
-    return { reason: 'SupplementalGroupsPolicyNotSupported', message };
-  }
   const appArmor = appArmorViolation(pod, facts.appArmor);
   return appArmor ? { reason: 'AppArmor', message: appArmor } : undefined;
 }
