@@ -52,6 +52,11 @@ function addRun(program: Command, actions: Actions): void {
     .option('--register-with-taints <taints>', 'taints for the node when it registers: k=v:Effect,...', collect)
     .option('--pod-manifest-path <dir>', 'directory of manifests to run (instead of staticPodPath)')
     .option('--container-runtime-endpoint <socket>', "the container runtime's socket (instead of the file's)")
+    .option(
+      '--image-credential-provider-config <path>',
+      'file or folder that names the credential providers for images',
+    )
+    .option('--image-credential-provider-bin-dir <dir>', 'where the programs of credential providers lie')
     .option('--proxy-mode <mode>', 'how Services are programmed (instead of mode of KubeProxyConfiguration)')
     .option('-v, --v <level>', 'how much is logged: 4 and more for everything')
     .action((typed: Partial<RunOptions>) => actions.run({ ...noOptions, ...typed }));

@@ -1,4 +1,5 @@
 import type { Taint } from '../api/core-v1.ts';
+import type { CredentialProviders } from './credential-providers.ts';
 import type { KeelsonConfiguration, KubeletConfiguration, KubeProxyConfiguration } from './kinds.ts';
 
 /** Everything the operator decided, validated, with defaults filled in, deep-frozen. Durations are milliseconds. */
@@ -20,5 +21,7 @@ export interface Flags {
   readonly certDir: string;
   readonly nodeLabels: Readonly<Record<string, string>>;
   readonly registerWithTaints: readonly Taint[];
+  /** Programs that know credentials for images; absent when none are configured. */
+  readonly credentialProviders?: CredentialProviders;
   readonly verbosity: number;
 }

@@ -4,6 +4,7 @@ import type { Taint } from '../api/core-v1.ts';
 import { type Complain, pathText, type Schema } from '../lib/schema.ts';
 import type { Flags } from './config.ts';
 import type { ConfigProblem } from './config-error.ts';
+import { readCredentialProviders } from './credential-providers.ts';
 import { kubeletKeys } from './kubelet-keys.ts';
 import { proxyKeys } from './proxy-keys.ts';
 import type { RunOptions } from './run-options.ts';
@@ -40,6 +41,7 @@ export function readFlags(options: RunOptions, cwd: string): FlagReading {
   );
   const mode = check('proxy-mode', proxyKeys.mode.schema, options.proxyMode);
   const verbosity = readVerbosity(options.v, refuse);
+  const providers = readProviders(options, cwd, problems);
   return {
     flags: {
       ...(options.kubeconfig ? { kubeconfig: resolve(cwd, options.kubeconfig) } : {}),
@@ -49,6 +51,7 @@ export function readFlags(options: RunOptions, cwd: string): FlagReading {
       certDir: options.certDir ? resolve(cwd, options.certDir) : resolve(rootDir, 'pki'),
       nodeLabels: readNodeLabels(options.nodeLabels, refuse),
       registerWithTaints: taints,
+      ...(providers ? { credentialProviders: providers } : {}),
     },
     kubelet: {
       ...(options.podManifestPath ? { staticPodPath: resolve(cwd, options.podManifestPath) } : {}),
@@ -59,6 +62,20 @@ export function readFlags(options: RunOptions, cwd: string): FlagReading {
     ...(verbosity === undefined ? {} : { verbosity }),
     problems,
   };
+}
+
+function readProviders(
+  { imageCredentialProviderConfig: file, imageCredentialProviderBinDir: binDir }: RunOptions,
+  cwd: string,
+  problems: ConfigProblem[],
+): Flags['credentialProviders'] {
+  if (file && binDir) return readCredentialProviders(resolve(cwd, file), resolve(cwd, binDir), problems);
+  if (!file && !binDir) return undefined;
+  const [given, other] = file ? ['config', 'bin-dir'] : ['bin-dir', 'config'];
+  const path = `--image-credential-provider-${given}`;
+  const hint = `give --image-credential-provider-${other} too, or neither`;
+  problems.push({ path, message: `does nothing without --image-credential-provider-${other}`, hint });
+  return undefined;
 }
 
 type Refuse = (flag: string, message: string, hint?: string) => undefined;

@@ -10,6 +10,8 @@ export interface RunOptions {
   readonly registerWithTaints: readonly string[];
   readonly podManifestPath?: string;
   readonly containerRuntimeEndpoint?: string;
+  readonly imageCredentialProviderConfig?: string;
+  readonly imageCredentialProviderBinDir?: string;
   readonly v?: string;
   readonly proxyMode?: string;
 }

@@ -98,9 +98,9 @@ const words: Record<
   },
   'a name that is none': {
     over: { image: 'App' },
-    answer: `InvalidImageName: Failed to apply default image tag "App": couldn't parse image name "App": invalid reference format`,
+    answer: `InvalidImageName: Failed to apply default image tag "App": couldn't parse image name "App": invalid reference format: repository name (library/App) must be lowercase`,
     events: [
-      `Warning InspectFailed: Failed to apply default image tag "App": couldn't parse image name "App": invalid reference format`,
+      `Warning InspectFailed: Failed to apply default image tag "App": couldn't parse image name "App": invalid reference format: repository name (library/App) must be lowercase`,
     ],
   },
 };

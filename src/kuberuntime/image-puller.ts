@@ -6,9 +6,9 @@ import { backoffDelay } from '../lib/backoff.ts';
 import type { Clock } from '../lib/clock.ts';
 import { isAbort, messageOf } from '../lib/errors.ts';
 import { goDuration } from '../lib/go-duration.ts';
+import { type ImageName, parseImageName } from '../lib/image-name.ts';
 import { Semaphore } from '../lib/semaphore.ts';
-import { type ImageName, parseImageName } from './image-name.ts';
-import { pullCredentials } from './pull-credentials.ts';
+import { pullCredentials, secretConfigs } from './pull-credentials.ts';
 import { ContainerError } from './sync-error.ts';
 
 export interface ImagePullerOptions {
@@ -148,7 +148,7 @@ export class ImagePuller {
     request: PullRequest,
     signal: AbortSignal,
   ): Promise<string> {
-    const credentials = pullCredentials(name, await request.secrets());
+    const credentials = pullCredentials(name.base, secretConfigs(await request.secrets())).map(({ auth }) => auth);
     let last: unknown;
     for (const auth of credentials.length > 0 ? credentials : [undefined]) {
       try {

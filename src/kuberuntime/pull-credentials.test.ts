@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import type { Secret } from '../api/core-v1.ts';
 import { deepFreeze } from '../lib/deep-freeze.ts';
-import { parseImageName } from './image-name.ts';
-import { pullCredentials } from './pull-credentials.ts';
+import { parseImageName } from '../lib/image-name.ts';
+import { pullCredentials, secretConfigs } from './pull-credentials.ts';
 
 const base64 = (text: string) => Buffer.from(text).toString('base64');
 const secret = (type: string, key: string, text: string): Secret => ({
@@ -28,7 +29,7 @@ const matches: Record<string, { image?: string; secrets: Secret[]; expect: strin
     secrets: [modern('r.test', 'r.test/team'), modern('r.test/team/app')],
     expect: ['r.test/team/app', 'r.test/team', 'r.test'],
   },
-  'a path covers whole components only': { secrets: [modern('r.test/te', 'r.test/team/ap')], expect: [] },
+  'a path is a prefix, as upstream takes it': { secrets: [modern('r.test/te', 'r.test/x')], expect: ['r.test/te'] },
   'of equals the first secret comes first': {
     secrets: [modern('https://r.test'), modern('r.test')],
     expect: ['https://r.test', 'r.test'],
@@ -41,17 +42,40 @@ const matches: Record<string, { image?: string; secrets: Secret[]; expect: strin
   'an asterisk is one label': {
     image: 'a.b.test/app',
     secrets: [modern('*.b.test', '*.test', 'a.*.test')],
-    expect: ['*.b.test', 'a.*.test'],
+    expect: ['a.*.test', '*.b.test'],
   },
   'a name is more specific than an asterisk': {
     image: 'a.b.test/app',
     secrets: [modern('*.b.test', 'aa.b.test', 'a.b.test')],
-    expect: ['*.b.test', 'a.b.test'],
+    expect: ['a.b.test', '*.b.test'],
   },
   "Docker's own spellings of its registry": {
     image: 'busybox',
-    secrets: [modern('https://index.docker.io/v1/', 'registry-1.docker.io', 'docker.io', 'quay.io')],
-    expect: ['https://index.docker.io/v1/', 'registry-1.docker.io', 'docker.io'],
+    secrets: [modern('https://index.docker.io/v1/', 'quay.io')],
+    expect: ['https://index.docker.io/v1/'],
+  },
+  "Docker's spelling counts only where docker.io itself has no entry": {
+    image: 'busybox',
+    secrets: [modern('https://index.docker.io/v1/', 'docker.io')],
+    expect: ['docker.io'],
+  },
+  'the paths that old clients wrote are no paths': {
+    secrets: [modern('http://r.test/v1/', 'https://r.test/v2/team')],
+    expect: ['https://r.test/v2/team', 'http://r.test/v1/'],
+  },
+  'an asterisk may stand for a part of a label': {
+    image: 'app-1.b.test/app',
+    secrets: [modern('app*.b.test', 'b*.b.test')],
+    expect: ['app*.b.test'],
+  },
+  'a wildcard with a port and a path': {
+    image: 'a.b.test:5000/team/app',
+    secrets: [modern('*.b.test:5000/team', '*.b.test:5001/team', '*.b.test/team')],
+    expect: ['*.b.test:5000/team'],
+  },
+  'an auth field that is no name and password gives nothing': {
+    secrets: [raw(JSON.stringify({ auths: { 'r.test': { auth: base64('nocolon') } } }))],
+    expect: [],
   },
   'the historic form of a secret': {
     secrets: [secret('dockercfg', '.dockercfg', JSON.stringify(users(['r.test'])))],
@@ -73,7 +97,9 @@ const matches: Record<string, { image?: string; secrets: Secret[]; expect: strin
 
 for (const [sentence, { image = 'r.test/team/app:1', secrets, expect }] of Object.entries(matches)) {
   test(sentence, () => {
-    const found = pullCredentials(parseImageName(image), deepFreeze(secrets));
+    const found = pullCredentials(parseImageName(image).base, secretConfigs(deepFreeze(secrets))).map(
+      ({ auth }) => auth,
+    );
     assert.deepEqual(
       found.map((c) => c.username),
       expect,
@@ -87,6 +113,10 @@ const forms: Record<string, { entry: object; expect: object }> = {
     expect: { username: 'u', password: 'p' },
   },
   'both in one, encoded': { entry: { auth: base64('u:p') }, expect: { username: 'u', password: 'p' } },
+  'both ways: the encoded one counts': {
+    entry: { username: 'x', password: 'y', auth: base64('u:p') },
+    expect: { username: 'u', password: 'p' },
+  },
   'a password with colons': { entry: { auth: base64('u:p:q') }, expect: { username: 'u', password: 'p:q' } },
   'an identity token': {
     entry: { username: 'u', password: '', identitytoken: 't' },
@@ -101,6 +131,19 @@ const forms: Record<string, { entry: object; expect: object }> = {
 for (const [sentence, { entry, expect }] of Object.entries(forms)) {
   test(`an entry may hold ${sentence}`, () => {
     const secrets = [raw(JSON.stringify({ auths: { 'r.test': entry } }))];
-    assert.deepEqual(pullCredentials(parseImageName('r.test/app'), deepFreeze(secrets)), [expect]);
+    assert.deepEqual(pullCredentials('r.test/app', secretConfigs(deepFreeze(secrets)))[0]?.auth, expect);
   });
 }
+
+test('a credential is known again by the hash that upstream keeps', () => {
+  const entry = { username: 'bob', password: '<s3&ret>', email: 'bob@r.test' };
+  const [found] = pullCredentials('r.test/app', [{ config: { 'r.test': entry } }]);
+  const go = String.raw`{"username":"bob","password":"\u003cs3\u0026ret\u003e","email":"bob@r.test"}`;
+  assert.equal(found?.hash, createHash('sha256').update(go).digest('hex'));
+});
+
+test('a credential says whose it is', () => {
+  const owner = { uid: 's-1', namespace: 'ns', name: 's' };
+  const [secrets] = [{ ...modern('r.test'), metadata: { name: 's', namespace: 'ns', uid: 's-1' } }];
+  assert.deepEqual(pullCredentials('r.test/app', secretConfigs([secrets]))[0]?.secret, owner);
+});
