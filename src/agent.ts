@@ -92,6 +92,7 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
     node: () => node.controller.current(),
     services: () => services.services(),
     networkProblem: () => node.monitor.problems().find((p) => p.includes('network')),
+    runtimeName: () => node.monitor.state().name,
     sourcesReady: () => sources.ready(),
     statusChanged: (uid) => services.podChanged(uid),
     log,

@@ -79,4 +79,5 @@ export const conditionReason = {
   readinessGatesNotReady: 'ReadinessGatesNotReady',
   podCompleted: 'PodCompleted',
   podFailed: 'PodFailed',
+  terminationByKubelet: 'TerminationByKubelet',
 } as const;

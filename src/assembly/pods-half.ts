@@ -39,6 +39,8 @@ export interface PodsHalfInput {
   readonly node: () => Node | undefined;
   readonly services: () => Iterable<Service>;
   readonly networkProblem: () => string | undefined;
+  /** What the runtime calls itself; empty until it has answered. */
+  readonly runtimeName: () => string;
   readonly sourcesReady: () => boolean;
   /** Called when a pod's derived status changed. */
   readonly statusChanged: (uid: PodUid) => void;
@@ -111,6 +113,7 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
       return generateDnsConfig(pod, { clusterDNS, clusterDomain, host: resolv, nodeIPs: host.nodeIps() });
     },
     node: input.node,
+    wake: (uid) => workers.wake(uid),
     networkProblem: input.networkProblem,
   });
   const workers: PodWorkers = new PodWorkers({
@@ -130,6 +133,7 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
     probes: noProbes,
     api,
     hostIPs: host.nodeIps,
+    runtimeName: input.runtimeName,
     clock,
     log,
     changed: input.statusChanged,

@@ -1,3 +1,4 @@
+import type { ContainerResources } from '../api/cri.ts';
 import type { ContainerId, PodUid, SandboxId } from '../api/ids.ts';
 
 /** What the runtime says of one pod, as of one relist. Newest first in both lists. */
@@ -48,6 +49,23 @@ export interface ObservedContainer {
   readonly hash: string;
   /** What a user reads after it ended; read once, when the exit is first seen. */
   readonly terminationMessage: string;
+  /** The members below are there where the runtime reports them: containerd does since 1.7 or 2.0. */
+  readonly user?: ObservedUser;
+  /** What is in its cgroup, as the runtime knows it. */
+  readonly resources?: ContainerResources;
+  /** The image in the runtime's own terms; `imageRef` may name a digest of the registry. */
+  readonly imageId?: string;
+  /** e.g. SIGUSR1; absent for the runtime's default. */
+  readonly stopSignal?: string;
+  /** Container paths of its mounts that are read-only all the way down. */
+  readonly recursiveReadOnly?: readonly string[];
+}
+
+/** Who the first process runs as. */
+export interface ObservedUser {
+  readonly uid: number;
+  readonly gid: number;
+  readonly supplementalGroups: readonly number[];
 }
 
 /** The sandbox in which the pod lives now, if the runtime has one that is ready. */

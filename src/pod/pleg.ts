@@ -274,6 +274,7 @@ export class Pleg {
       imageRef: status.imageRef ?? '',
       hash: status.annotations?.[criAnnotations.hash] ?? '',
       terminationMessage: state === 'exited' ? await this.#o.terminationMessage(status, uid) : '',
+      ...reported(status),
     };
     this.#containers.set(id, observed);
     return observed;
@@ -315,6 +316,30 @@ interface Listing {
 
 /** Stands for a pod that the runtime no longer knows. */
 const noListing: Listing = { name: '', namespace: '', sandboxes: [], containers: [] };
+
+/** What only newer runtimes say. */
+function reported(
+  status: cri.ContainerStatus,
+): Pick<ObservedContainer, 'user' | 'resources' | 'imageId' | 'stopSignal' | 'recursiveReadOnly'> {
+  const { resources, imageId, stopSignal } = status;
+  const user = status.user?.linux;
+  const recursive = (status.mounts ?? []).filter((m) => m.recursiveReadOnly).map((m) => m.containerPath ?? '');
+  const signal = stopSignal ? signalNames.get(stopSignal) : undefined;
+  return {
+    ...(user
+      ? { user: { uid: user.uid ?? 0, gid: user.gid ?? 0, supplementalGroups: user.supplementalGroups ?? [] } }
+      : {}),
+    ...(resources ? { resources } : {}),
+    ...(imageId ? { imageId } : {}),
+    ...(signal ? { stopSignal: signal } : {}),
+    ...(recursive.length > 0 ? { recursiveReadOnly: recursive } : {}),
+  };
+}
+
+/** As the API spells them: SIGRTMIN+1 is SIGRTMINPLUS1 in the CRI. */
+const signalNames = new Map<number, string>(
+  Object.entries(cri.Signal).map(([name, number]) => [number, name.replace('PLUS', '+').replace('MINUS', '-')]),
+);
 
 const milliseconds = (nanoseconds: number | undefined): number => Math.floor((nanoseconds ?? 0) / 1e6);
 

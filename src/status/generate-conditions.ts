@@ -1,5 +1,8 @@
 import type { ContainerStatus, Pod, PodCondition, PodPhase } from '../api/core-v1.ts';
+import { isSidecar } from '../api/pod.ts';
 import { conditionReason, podCondition } from '../api/reasons.ts';
+import type { TerminationCause } from '../workers/worker-state.ts';
+import { hasStarted } from './generate-phase.ts';
 
 /** A condition without its times: what it says, not since when. */
 export type ConditionVerdict = Pick<PodCondition, 'type' | 'status' | 'reason' | 'message'>;
@@ -8,6 +11,21 @@ interface Statuses {
   readonly init: readonly ContainerStatus[];
   readonly regular: readonly ContainerStatus[];
 }
+
+const nodeConditions: ReadonlySet<string> = new Set([
+  podCondition.readyToStartContainers,
+  podCondition.initialized,
+  podCondition.ready,
+  podCondition.containersReady,
+  podCondition.scheduled,
+  podCondition.resizePending,
+  podCondition.resizeInProgress,
+]);
+
+/** Whether the condition is the node's to write. DisruptionTarget belongs to whoever disrupts the pod. */
+export const isNodeCondition = ({ type, reason }: PodCondition): boolean =>
+  nodeConditions.has(type) ||
+  (type === podCondition.disruptionTarget && reason === conditionReason.terminationByKubelet);
 
 /** The conditions that the node owns, in the order in which kubelet writes them. */
 export function generateConditions(
@@ -27,32 +45,54 @@ export function generateConditions(
   ];
 }
 
+/**
+ * That the node itself ended the pod, for pressure, pre-emption or its own shutdown; a deadline or a broken
+ * promise of the pod's own is no disruption. Said when the pod has stopped, and for good.
+ */
+export function disruptionVerdict(
+  cause: TerminationCause | undefined,
+  previous: readonly PodCondition[],
+): ConditionVerdict[] {
+  const type = podCondition.disruptionTarget;
+  const before = previous.find((c) => c.type === type && c.reason === conditionReason.terminationByKubelet);
+  if (before) {
+    const { status, reason = '', message = '' } = before;
+    return [{ type, status, reason, message }];
+  }
+  const text = cause?.kind === 'evicted' ? disruptionMessage(cause.reason, cause.message) : undefined;
+  if (text === undefined) return [];
+  return [{ type, status: 'True', reason: conditionReason.terminationByKubelet, message: text }];
+}
+
+function disruptionMessage(reason: string, message: string): string | undefined {
+  switch (reason) {
+    case 'Evicted':
+    case 'Terminated':
+      return message;
+    case 'Preempting':
+      return 'Pod was preempted by Kubelet to accommodate a critical pod.';
+    default:
+      return undefined;
+  }
+}
+
 function initializedVerdict(pod: Pod, statuses: Statuses, phase: PodPhase): ConditionVerdict {
   const type = podCondition.initialized;
   if (phase === 'Succeeded') return { type, status: 'True', reason: conditionReason.podCompleted };
-  const init = pod.spec.initContainers ?? [];
-  const byName = new Map(statuses.init.map((s) => [s.name, s]));
-  const unknown = init.filter((c) => !byName.has(c.name)).map((c) => c.name);
-  const incomplete = init.filter((c) => {
-    const status = byName.get(c.name);
-    return status !== undefined && !(c.restartPolicy === 'Always' ? status.started : status.ready);
+  const incomplete = (pod.spec.initContainers ?? []).filter((c, index) => {
+    const status = statuses.init[index];
+    return !(isSidecar(c) ? status?.started : status?.ready);
   });
-  // A container that has started proves that initialisation was over, whatever became of the init containers since.
-  const proven = statuses.regular.some((s) => s.state?.running || s.state?.terminated || s.lastState?.terminated);
-  if (proven || (unknown.length === 0 && incomplete.length === 0)) return { type, status: 'True' };
-  return {
-    type,
-    status: 'False',
-    reason: phase === 'Failed' ? conditionReason.podFailed : conditionReason.containersNotInitialized,
-    message: `containers with incomplete status: ${goList(incomplete.map((c) => c.name))}`,
-  };
+  if (hasStarted(statuses.regular) || incomplete.length === 0) return { type, status: 'True' };
+  const message = `containers with incomplete status: ${goList(incomplete.map((c) => c.name))}`;
+  return { type, status: 'False', reason: conditionReason.containersNotInitialized, message };
 }
 
 function containersReadyVerdict(pod: Pod, statuses: Statuses, phase: PodPhase): ConditionVerdict {
   const type = podCondition.containersReady;
   if (phase === 'Succeeded') return { type, status: 'False', reason: conditionReason.podCompleted };
   if (phase === 'Failed') return { type, status: 'False', reason: conditionReason.podFailed };
-  const sidecars = (pod.spec.initContainers ?? []).filter((c) => c.restartPolicy === 'Always').map((c) => c.name);
+  const sidecars = (pod.spec.initContainers ?? []).filter(isSidecar).map((c) => c.name);
   const all = [...statuses.init.filter((s) => sidecars.includes(s.name)), ...statuses.regular];
   const unready = all.filter((s) => !s.ready).map((s) => s.name);
   if (unready.length === 0) return { type, status: 'True' };

@@ -1,59 +1,92 @@
-import type { Container, ContainerState, ContainerStatus, Pod, ResourceRequirements } from '../api/core-v1.ts';
-import { terminatedReason, waitingReason } from '../api/reasons.ts';
-import { rfc3339 } from '../lib/timestamps.ts';
-import type { ObservedContainer, ObservedPod } from '../pod/observed.ts';
+import type { Container, ContainerState, ContainerStatus, Pod } from '../api/core-v1.ts';
+import { isSidecar } from '../api/pod.ts';
+import { waitingReason } from '../api/reasons.ts';
+import { newestContainer, type ObservedContainer, type ObservedPod } from '../pod/observed.ts';
+import type { ProbeType, ProbeView } from '../probes/probe-results.ts';
 import type { ContainerProblem } from '../workers/problems.ts';
+import { containerResourceStatus } from './container-resources.ts';
+import { containerIdOf, lostState, observedState } from './container-state.ts';
 
 export interface ContainerStatusInput {
   readonly pod: Pod;
   readonly observed: ObservedPod | undefined;
   readonly problems: ReadonlyMap<string, ContainerProblem>;
+  readonly probes: ProbeView;
+  /** Container whose postStart hook has not ended yet. */
+  readonly inPostStart: string | undefined;
   /** What was reported before, so that an outcome does not vanish with the container the runtime removed. */
   readonly previous: readonly ContainerStatus[];
   /** Whether the pod will never start anything again. */
   readonly ending: boolean;
+  /** e.g. 'containerd': container ids carry it. */
+  readonly runtimeName: string;
 }
 
 /** The statuses of `containers`, in the order of the spec. */
 export function generateContainerStatuses(
   containers: readonly Container[],
-  kind: 'init' | 'container',
+  kind: 'init' | 'regular' | 'ephemeral',
   input: ContainerStatusInput,
 ): ContainerStatus[] {
-  const initializing = (input.pod.spec.initContainers?.length ?? 0) > 0 && kind === 'container';
+  const initializing = (input.pod.spec.initContainers?.length ?? 0) > 0;
   return containers.map((container) => {
     const status = generateStatus(container, initializing, input);
-    const running = status.state?.running !== undefined;
-    const staysUp = kind === 'container' || container.restartPolicy === 'Always';
+    if (kind === 'ephemeral') return status;
+    const started = isStarted(container, status, input);
+    const staysUp = kind === 'regular' || isSidecar(container);
     const done = status.state?.terminated?.exitCode === 0;
-    return { ...status, ready: staysUp ? running : done, started: running };
+    return { ...status, ready: staysUp ? started && isReady(container, status, input) : done, started };
   });
+}
+
+/** Started: it runs, its postStart hook is over, and its startup probe has succeeded where it has one. */
+function isStarted(container: Container, status: ContainerStatus, input: ContainerStatusInput): boolean {
+  if (!status.state?.running || input.inPostStart === container.name) return false;
+  return !container.startupProbe || verdict(container, 'startup', input, 'started');
+}
+
+function isReady(container: Container, status: ContainerStatus, input: ContainerStatusInput): boolean {
+  if (!status.state?.running) return false;
+  return !container.readinessProbe || verdict(container, 'readiness', input, 'ready');
+}
+
+/** Without a result yet, the same container keeps what was reported of it: keelson may just have been restarted. */
+function verdict(container: Container, type: ProbeType, input: ContainerStatusInput, field: 'ready' | 'started') {
+  const latest = newestContainer(input.observed, container.name);
+  if (!latest) return false;
+  const result = input.probes(latest.id, type);
+  if (result) return result.verdict === 'success';
+  const before = input.previous.find((s) => s.name === container.name);
+  return before?.containerID === containerIdOf(input.runtimeName, latest.id) && before[field] === true;
 }
 
 function generateStatus(container: Container, initializing: boolean, input: ContainerStatusInput): ContainerStatus {
   const runs = input.observed?.containers.filter((c) => c.name === container.name && c.state !== 'created') ?? [];
   const previous = input.previous.find((s) => s.name === container.name);
   const [latest, before] = runs;
-  if (!latest) return neverRan(container, initializing, previous, input);
+  if (!latest) return withoutRun(container, initializing, previous, input);
 
-  const state = observedState(latest);
+  const state = observedState(latest, previous, input.runtimeName);
   const problem = input.problems.get(container.name);
   const base = {
     name: container.name,
     restartCount: Math.max(latest.attempt, previous?.restartCount ?? 0),
     image: latest.image,
     imageID: latest.imageRef,
-    containerID: `containerd://${latest.id}`,
+    containerID: containerIdOf(input.runtimeName, latest.id),
     ready: false,
-    ...mountStatuses(container),
+    ...mountStatuses(container, latest),
+    ...(latest.user ? { user: { linux: latest.user } } : {}),
+    ...(latest.stopSignal ? { stopSignal: latest.stopSignal } : {}),
+    ...containerResourceStatus(container),
   };
-  const lastState = before ? observedState(before) : (previous?.lastState ?? {});
-  const isWaiting = state.terminated !== undefined && problem !== undefined && !input.ending;
-  if (isWaiting) return { ...base, state: { waiting: { ...problem } }, lastState: state, ...resourceStatus(container) };
-  return { ...base, state, lastState, ...resourceStatus(container) };
+  const lastState = before ? observedState(before, undefined, input.runtimeName) : (previous?.lastState ?? {});
+  const waits = state.terminated !== undefined && problem !== undefined && !input.ending;
+  return waits ? { ...base, state: waitingFor(problem), lastState: state } : { ...base, state, lastState };
 }
 
-function neverRan(
+/** The runtime has no run of it: there was none yet, or it forgot. */
+function withoutRun(
   container: Container,
   initializing: boolean,
   previous: ContainerStatus | undefined,
@@ -65,81 +98,36 @@ function neverRan(
     image: container.image ?? '',
     imageID: '',
     ready: false,
-    ...mountStatuses(container),
+    ...mountStatuses(container, undefined),
   };
-  // The runtime forgot it, we have not: what ended stays ended, what ran when we last looked is lost.
-  if (previous?.state?.terminated) return { ...previous, ready: false };
-  if (previous?.state?.running) {
-    const lost = lostState(previous);
-    return input.ending
-      ? { ...previous, ready: false, state: lost }
-      : {
-          ...base,
-          state: waiting(container, initializing, input),
-          lastState: lost,
-          restartCount: base.restartCount + 1,
-        };
-  }
-  return { ...base, state: waiting(container, initializing, input), lastState: previous?.lastState ?? {} };
-}
-
-function waiting(container: Container, initializing: boolean, input: ContainerStatusInput): ContainerState {
   const problem = input.problems.get(container.name);
   const reason = initializing ? waitingReason.podInitializing : waitingReason.containerCreating;
-  return { waiting: problem ? { ...problem } : { reason } };
-}
-
-/** Upstream reports a container that vanished while it ran with exit code 137 and this reason. */
-const lostState = (previous: ContainerStatus): ContainerState => ({
-  terminated: {
-    exitCode: 137,
-    reason: terminatedReason.unknown,
-    message: 'The container could not be located when the pod was terminated',
-    ...(previous.containerID ? { containerID: previous.containerID } : {}),
-  },
-});
-
-export function observedState(container: ObservedContainer): ContainerState {
-  switch (container.state) {
-    case 'running':
-      return { running: { startedAt: rfc3339(container.startedAt) } };
-    case 'created':
-    case 'unknown':
-      return { waiting: {} };
-    case 'exited': {
-      const message = container.terminationMessage || container.message;
-      return {
-        terminated: {
-          exitCode: container.exitCode,
-          reason: container.reason || (container.exitCode === 0 ? terminatedReason.completed : terminatedReason.error),
-          ...(message ? { message } : {}),
-          startedAt: rfc3339(container.startedAt),
-          finishedAt: rfc3339(container.finishedAt),
-          containerID: `containerd://${container.id}`,
-        },
-      };
-    }
-    default:
-      return container.state satisfies never;
+  const state = problem && !input.ending ? waitingFor(problem) : { waiting: { reason } };
+  // The runtime forgot it, we have not: what ended stays ended, what ran when we last looked is lost.
+  if (previous?.state?.terminated) {
+    const { terminated } = previous.state;
+    return problem && !input.ending
+      ? { ...base, state, lastState: { terminated } }
+      : { ...previous, ready: false, started: false };
   }
+  if (!previous?.state?.running) return { ...base, state, lastState: previous?.lastState ?? {} };
+  const lost = lostState(previous.containerID);
+  if (input.ending) return { ...previous, ready: false, started: false, state: lost };
+  return { ...base, state, lastState: lost, restartCount: base.restartCount + 1 };
 }
 
-function mountStatuses(container: Container): Pick<ContainerStatus, 'volumeMounts'> {
+const waitingFor = ({ reason, message }: ContainerProblem): ContainerState => ({ waiting: { reason, message } });
+
+function mountStatuses(
+  container: Container,
+  run: ObservedContainer | undefined,
+): Pick<ContainerStatus, 'volumeMounts'> {
   if (!container.volumeMounts?.length) return {};
   return {
-    volumeMounts: container.volumeMounts.map((mount) => ({
-      name: mount.name,
-      mountPath: mount.mountPath,
-      ...(mount.readOnly ? { readOnly: true, recursiveReadOnly: 'Disabled' } : {}),
-    })),
+    volumeMounts: container.volumeMounts.map(({ name, mountPath, readOnly }) => {
+      if (!readOnly) return { name, mountPath };
+      const recursive = run?.recursiveReadOnly?.includes(mountPath) === true;
+      return { name, mountPath, readOnly, recursiveReadOnly: recursive ? 'Enabled' : 'Disabled' };
+    }),
   };
-}
-
-function resourceStatus(container: Container): Pick<ContainerStatus, 'resources' | 'allocatedResources'> {
-  const requests = container.resources?.requests;
-  const resources: ResourceRequirements = {
-    ...(container.resources?.limits ? { limits: container.resources.limits } : {}),
-    ...(requests ? { requests } : {}),
-  };
-  return { resources, ...(requests ? { allocatedResources: requests } : {}) };
 }

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { ContainerStatus, Pod, PodStatus } from '../api/core-v1.ts';
+import type { Container, ContainerStatus, Pod, PodStatus } from '../api/core-v1.ts';
 import { containerId, podUid, sandboxId } from '../api/ids.ts';
 import { deepFreeze } from '../lib/deep-freeze.ts';
 import type { ObservedContainer, ObservedPod } from '../pod/observed.ts';
-import { noProbes } from '../probes/probe-results.ts';
+import type { ProbeType, ProbeView } from '../probes/probe-results.ts';
 import { goldenPods } from '../testing/golden.ts';
 import type { ContainerProblem } from '../workers/problems.ts';
 import type { WorkerState } from '../workers/worker-state.ts';
@@ -14,12 +14,8 @@ const now = Date.UTC(2026, 10, 21);
 
 // --- Recorded truth: the runtime's view is rebuilt from the recorded status, and must give that status again. ---
 
-/** Recorded with features that this version does not have: probes decide readiness in rwlive. */
-const differs = new Set(['rwlive']);
-
 for (const folder of ['pods', 'pods-cgroup2'] as const) {
   for (const golden of goldenPods(folder)) {
-    if (differs.has(golden.name)) continue;
     test(`${folder}/${golden.name}: the status is the one kubelet reported`, () => {
       const status = generatePodStatus({
         pod: deepFreeze(golden.pod),
@@ -29,8 +25,9 @@ for (const folder of ['pods', 'pods-cgroup2'] as const) {
             ? { phase: 'finished', at: now, cause: { kind: 'completed' } }
             : { phase: 'syncing' },
         problems: problemsFrom(golden.status),
-        probes: noProbes,
+        probes: probesFrom(golden.status),
         previous: { podIPs: golden.status.podIPs ?? [] },
+        runtimeName: 'containerd',
         hostIPs: golden.status.hostIPs?.map((h) => h.ip) ?? [],
         now,
       });
@@ -86,6 +83,15 @@ function observedContainer(s: ContainerStatus, state: ContainerStatus['state'], 
     },
   ];
 }
+
+/** The answers that the recorded readiness tells of: rwlive's probe failed, others that have one succeeded. */
+const probesFrom =
+  (status: PodStatus): ProbeView =>
+  (_, type) => {
+    const ready = status.containerStatuses?.every((s) => s.ready) === true;
+    if (type !== 'readiness') return undefined;
+    return { verdict: ready ? 'success' : 'failure', message: '', since: now };
+  };
 
 function problemsFrom(status: PodStatus): ReadonlyMap<string, ContainerProblem> {
   const waiting = (status.containerStatuses ?? []).flatMap((s) => {
@@ -159,11 +165,34 @@ const policy =
   (pod: Pod): Pod => ({ ...pod, spec: { ...pod.spec, restartPolicy } });
 const withInit = (pod: Pod): Pod => ({ ...pod, spec: { ...pod.spec, initContainers: [{ name: 'i', image: 'i' }] } });
 
+const withSidecar = (pod: Pod): Pod => ({
+  ...pod,
+  spec: { ...pod.spec, initContainers: [{ name: 's', image: 'i', restartPolicy: 'Always' }] },
+});
+const withContainer = (pod: Pod, a: Partial<Container>, b: Partial<Container> = {}): Pod => ({
+  ...pod,
+  spec: {
+    ...pod.spec,
+    containers: [
+      { name: 'a', image: 'i', ...a },
+      { name: 'b', image: 'i', ...b },
+    ],
+  },
+});
+const evicted = (reason: string) => ({ kind: 'evicted', reason, message: 'm' }) as const;
+const reported = (name: string, containerID: string): ContainerStatus => ({
+  ...{ name, containerID, ready: true, started: true, restartCount: 0, image: 'i', imageID: 'r' },
+  state: { running: { startedAt: '2026-11-20T00:00:00Z' } },
+});
+
 interface Case {
   readonly pod?: (pod: Pod) => Pod;
   readonly observed?: ObservedPod;
   readonly worker?: WorkerState;
   readonly previous?: PodStatus;
+  /** What every container's probe of this type has come to. */
+  readonly probes?: Partial<Record<ProbeType, 'success' | 'failure'>>;
+  readonly inPostStart?: string;
   readonly expect: (status: PodStatus) => readonly unknown[];
   readonly is: readonly unknown[];
 }
@@ -172,10 +201,26 @@ const phase = (s: PodStatus) => [s.phase];
 const conditions = (s: PodStatus) =>
   s.conditions?.map((c) => `${c.type}=${c.status}${c.reason ? ` ${c.reason}` : ''}`) ?? [];
 
+const disruption = (s: PodStatus) => {
+  const found = s.conditions?.find((c) => c.type === 'DisruptionTarget');
+  return found && `${found.status} ${found.reason} ${found.message}`;
+};
+const readyOf = (s: PodStatus) =>
+  (s.containerStatuses ?? []).map(
+    (c) => `${c.name} ${c.started ? 'started' : 'not started'} ${c.ready ? 'ready' : 'not ready'}`,
+  );
+const stateOf = (s: PodStatus, name: string) =>
+  [...(s.initContainerStatuses ?? []), ...(s.containerStatuses ?? [])]
+    .filter((c) => c.name === name)
+    .map(({ state }) => {
+      if (state?.terminated) return `terminated ${state.terminated.exitCode} ${state.terminated.reason}`;
+      return state?.running ? 'running' : `waiting ${state?.waiting?.reason}`;
+    });
+
 const cases: Record<string, Case> = {
   'nothing exists yet': { expect: phase, is: ['Pending'] },
   'all run': { observed: observed(run('a'), run('b')), expect: phase, is: ['Running'] },
-  'one runs, one is still to come': { observed: observed(run('a')), expect: phase, is: ['Running'] },
+  'one runs, one is still to come': { observed: observed(run('a')), expect: phase, is: ['Pending'] },
   'all succeeded and policy is Always: it will go on': {
     observed: observed(ended('a', 0), ended('b', 0)),
     expect: phase,
@@ -273,19 +318,227 @@ const cases: Record<string, Case> = {
       gracePeriodSeconds: 1,
       cause: { kind: 'rejected', reason: 'OutOfcpu', message: 'm' },
     },
-    expect: (s) => [s.phase, s.reason, s.containerStatuses],
-    is: ['Failed', 'OutOfcpu', undefined],
+    expect: (s) => [s.phase, s.reason, s.message, s.containerStatuses],
+    is: ['Failed', 'OutOfcpu', 'Pod was rejected: m', undefined],
   },
-  'an evicted pod fails with its reason': {
-    worker: {
-      phase: 'terminating',
-      since: now,
-      gracePeriodSeconds: 1,
-      cause: { kind: 'evicted', reason: 'Evicted', message: 'm' },
-    },
+  'a pod that is being evicted has not failed while its containers run': {
+    worker: { phase: 'terminating', since: now, gracePeriodSeconds: 1, cause: evicted('Evicted') },
+    previous: { phase: 'Running' },
     observed: observed(run('a'), run('b')),
-    expect: (s) => [s.phase, s.reason],
-    is: ['Failed', 'Evicted'],
+    expect: (s) => [s.phase, s.reason, disruption(s)],
+    is: ['Running', undefined, undefined],
+  },
+  'an evicted pod fails with its reason, and was disrupted': {
+    worker: { phase: 'terminated', at: now, cause: evicted('Evicted') },
+    previous: { phase: 'Running' },
+    observed: observed(ended('a', 0), ended('b', 0)),
+    expect: (s) => [s.phase, s.reason, s.message, disruption(s)],
+    is: ['Failed', 'Evicted', 'm', 'True TerminationByKubelet m'],
+  },
+  'a pod that made room for a critical one says so': {
+    worker: { phase: 'terminated', at: now, cause: evicted('Preempting') },
+    observed: observed(ended('a', 0), ended('b', 0)),
+    expect: (s) => [s.phase, disruption(s)],
+    is: ['Failed', 'True TerminationByKubelet Pod was preempted by Kubelet to accommodate a critical pod.'],
+  },
+  'a deadline is no disruption': {
+    worker: { phase: 'terminated', at: now, cause: evicted('DeadlineExceeded') },
+    observed: observed(ended('a', 0), ended('b', 0)),
+    expect: (s) => [s.phase, s.reason, disruption(s)],
+    is: ['Failed', 'DeadlineExceeded', undefined],
+  },
+  'that a pod was disrupted stays in its conditions, with its time': {
+    worker: { phase: 'finished', at: now, cause: { kind: 'completed' } },
+    previous: {
+      phase: 'Failed',
+      reason: 'Evicted',
+      conditions: [
+        {
+          type: 'DisruptionTarget',
+          status: 'True',
+          reason: 'TerminationByKubelet',
+          message: 'm',
+          lastTransitionTime: 't0',
+        },
+      ],
+    },
+    observed: observed(ended('a', 0), ended('b', 0)),
+    expect: (s) => [
+      s.reason,
+      disruption(s),
+      s.conditions?.find((c) => c.type === 'DisruptionTarget')?.lastTransitionTime,
+    ],
+    is: ['Evicted', 'True TerminationByKubelet m', 't0'],
+  },
+  'a pod that was deleted before anything of it ran has failed': {
+    worker: stopped,
+    previous: { phase: 'Pending' },
+    expect: (s) => [s.phase, ...stateOf(s, 'a')],
+    is: ['Failed', 'terminated 137 ContainerStatusUnknown'],
+  },
+  'a static pod that has stopped may come back: its phase is not final': {
+    pod: (p) => ({
+      ...p,
+      metadata: { ...p.metadata, annotations: { 'kubernetes.io/config.source': 'file' } },
+    }),
+    worker: stopped,
+    observed: observed(ended('a', 0), ended('b', 1)),
+    expect: phase,
+    is: ['Running'],
+  },
+  'a container with a rule for its exit code is restarted although the policy is Never': {
+    pod: (p) =>
+      withContainer(policy('Never')(p), {
+        restartPolicy: 'Never',
+        restartPolicyRules: [{ action: 'Restart', exitCodes: { operator: 'In', values: [42] } }],
+      }),
+    observed: observed(ended('a', 42), ended('b', 0)),
+    expect: phase,
+    is: ['Running'],
+  },
+  'a rule that does not fit leaves the decision to the policy': {
+    pod: (p) =>
+      withContainer(policy('Never')(p), {
+        restartPolicy: 'Never',
+        restartPolicyRules: [{ action: 'Restart', exitCodes: { operator: 'NotIn', values: [42] } }],
+      }),
+    observed: observed(ended('a', 42), ended('b', 0)),
+    expect: phase,
+    is: ['Failed'],
+  },
+  "the container's own policy counts before the pod's": {
+    pod: (p) => withContainer(p, { restartPolicy: 'Never' }, { restartPolicy: 'Never' }),
+    observed: observed(ended('a', 0), ended('b', 3)),
+    expect: phase,
+    is: ['Failed'],
+  },
+  'a sidecar that has not started yet keeps the pod pending': {
+    pod: withSidecar,
+    observed: observed(run('s')),
+    expect: (s) => [s.phase, ...stateOf(s, 's'), ...stateOf(s, 'a')],
+    is: ['Pending', 'running', 'waiting PodInitializing'],
+  },
+  'a sidecar that is restarted does not put the pod back to pending': {
+    pod: withSidecar,
+    observed: observed(ended('s', 1), run('a'), run('b')),
+    expect: (s) => [s.phase, ...conditions(s).slice(1, 3)],
+    is: ['Running', 'Initialized=True', 'Ready=False ContainersNotReady'],
+  },
+  'a sidecar still runs after the last container ended: the pod is not over': {
+    pod: (p) => policy('Never')(withSidecar(p)),
+    observed: observed(run('s'), ended('a', 0), ended('b', 0)),
+    expect: phase,
+    is: ['Running'],
+  },
+  'a container with a readiness probe is not ready before its first success': {
+    pod: (p) => withContainer(p, { readinessProbe: {} }),
+    observed: observed(run('a'), run('b')),
+    expect: (s) => [...readyOf(s), ...conditions(s).slice(2, 3)],
+    is: ['a started not ready', 'b started ready', 'Ready=False ContainersNotReady'],
+  },
+  'a container is ready when its probe says so': {
+    pod: (p) => withContainer(p, { readinessProbe: {} }),
+    observed: observed(run('a'), run('b')),
+    probes: { readiness: 'success' },
+    expect: readyOf,
+    is: ['a started ready', 'b started ready'],
+  },
+  'a container whose startup probe has not succeeded has not started, whatever its readiness': {
+    pod: (p) => withContainer(p, { startupProbe: {}, readinessProbe: {} }),
+    observed: observed(run('a'), run('b')),
+    probes: { startup: 'failure', readiness: 'success' },
+    expect: readyOf,
+    is: ['a not started not ready', 'b started ready'],
+  },
+  'readiness of a pod that is being stopped follows its probe': {
+    pod: (p) => withContainer(p, { readinessProbe: {} }),
+    observed: observed(run('a'), run('b')),
+    worker: { phase: 'terminating', since: now, gracePeriodSeconds: 1, cause: { kind: 'deleted' } },
+    probes: { readiness: 'failure' },
+    expect: readyOf,
+    is: ['a started not ready', 'b started ready'],
+  },
+  'without an answer yet, the same container stays what was reported of it': {
+    pod: (p) => withContainer(p, { readinessProbe: {}, startupProbe: {} }),
+    observed: observed(run('a'), run('b')),
+    previous: { phase: 'Running', containerStatuses: [reported('a', 'containerd://a-id')] },
+    expect: readyOf,
+    is: ['a started ready', 'b started ready'],
+  },
+  'another container of the same name does not inherit it': {
+    pod: (p) => withContainer(p, { readinessProbe: {}, startupProbe: {} }),
+    observed: observed(run('a'), run('b')),
+    previous: { phase: 'Running', containerStatuses: [reported('a', 'containerd://older')] },
+    expect: readyOf,
+    is: ['a not started not ready', 'b started ready'],
+  },
+  'while its postStart hook runs a container has not started': {
+    observed: observed(run('a'), run('b')),
+    inPostStart: 'a',
+    expect: readyOf,
+    is: ['a not started not ready', 'b started ready'],
+  },
+  'ephemeral containers have their own list and do not count': {
+    pod: (p) => ({ ...p, spec: { ...p.spec, ephemeralContainers: [{ name: 'e', image: 'i' }] } }),
+    observed: observed(run('a'), run('b'), ended('e', 1)),
+    expect: (s) => [
+      s.phase,
+      s.ephemeralContainerStatuses?.[0]?.state?.terminated?.exitCode,
+      ...conditions(s).slice(2, 3),
+    ],
+    is: ['Running', 1, 'Ready=True'],
+  },
+  'what newer runtimes report is passed on': {
+    pod: (p) =>
+      withContainer(p, {
+        volumeMounts: [
+          { name: 'v', mountPath: '/v', readOnly: true, recursiveReadOnly: 'IfPossible' },
+          { name: 'w', mountPath: '/w', readOnly: true },
+        ],
+      }),
+    observed: observed(
+      run('a', {
+        user: { uid: 7, gid: 8, supplementalGroups: [9] },
+        stopSignal: 'SIGUSR1',
+        recursiveReadOnly: ['/v'],
+      }),
+      run('b'),
+    ),
+    expect: (s) => {
+      const status = s.containerStatuses?.[0];
+      return [status?.user?.linux?.uid, status?.stopSignal, status?.volumeMounts?.map((m) => m.recursiveReadOnly)];
+    },
+    is: [7, 'SIGUSR1', ['Enabled', 'Disabled']],
+  },
+  'a container whose shim does not answer any more is lost, not waiting': {
+    observed: observed(run('a', { state: 'unknown' }), run('b')),
+    previous: { phase: 'Running', containerStatuses: [reported('a', 'containerd://a-id')] },
+    expect: (s) => [s.phase, ...stateOf(s, 'a')],
+    is: ['Running', 'terminated 137 ContainerStatusUnknown'],
+  },
+  'addresses of both families: that of the node first, one of each': {
+    observed: {
+      ...observed(run('a'), run('b')),
+      sandboxes: [
+        {
+          id: sandboxId('s'),
+          state: 'ready',
+          attempt: 0,
+          createdAt: now,
+          ips: ['fd00::2', '10.0.0.2', '10.0.0.3'],
+          hostNetwork: false,
+        },
+      ],
+    },
+    expect: (s) => [s.podIP, ...(s.podIPs ?? []).map((p) => p.ip)],
+    is: ['10.0.0.2', '10.0.0.2', 'fd00::2'],
+  },
+  'on the host network a pod keeps its first address': {
+    pod: (p) => ({ ...p, spec: { ...p.spec, hostNetwork: true } }),
+    previous: { podIP: '192.0.2.1', podIPs: [{ ip: '192.0.2.1' }] },
+    observed: observed(run('a'), run('b')),
+    expect: (s) => [s.podIP, s.hostIP],
+    is: ['192.0.2.1', '192.0.2.2'],
   },
   'a condition that did not change keeps its time, one that did gets a new one': {
     previous: {
@@ -309,8 +562,13 @@ for (const [sentence, c] of Object.entries(cases)) {
       observed: c.observed,
       worker: c.worker ?? { phase: 'syncing' },
       problems: new Map(),
-      probes: noProbes,
+      probes: (_, type) => {
+        const verdict = c.probes?.[type];
+        return verdict && { verdict, message: '', since: now };
+      },
+      inPostStart: c.inPostStart,
       previous: c.previous,
+      runtimeName: 'containerd',
       hostIPs: ['192.0.2.2'],
       now,
     };

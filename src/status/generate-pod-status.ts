@@ -1,12 +1,16 @@
-import type { ContainerStatus, Pod, PodCondition, PodPhase, PodStatus } from '../api/core-v1.ts';
+import { isIPv4 } from 'node:net';
+import type { Container, ContainerStatus, Pod, PodCondition, PodStatus } from '../api/core-v1.ts';
 import { aggregateResources, qosClass } from '../api/pod.ts';
+import { conditionReason, podCondition } from '../api/reasons.ts';
 import { rfc3339 } from '../lib/timestamps.ts';
 import { type ObservedPod, readySandbox } from '../pod/observed.ts';
 import type { ProbeView } from '../probes/probe-results.ts';
 import type { ContainerProblem } from '../workers/problems.ts';
 import { isEnding, isStopped, type WorkerState } from '../workers/worker-state.ts';
-import { type ConditionVerdict, generateConditions } from './generate-conditions.ts';
+import { lostState } from './container-state.ts';
+import { type ConditionVerdict, disruptionVerdict, generateConditions } from './generate-conditions.ts';
 import { generateContainerStatuses } from './generate-container-statuses.ts';
+import { generatePhase, hasStarted } from './generate-phase.ts';
 
 export interface PodStatusInput {
   readonly pod: Pod;
@@ -15,10 +19,14 @@ export interface PodStatusInput {
   /** What kept containers from starting at the last sync, by container name. */
   readonly problems: ReadonlyMap<string, ContainerProblem>;
   readonly probes: ProbeView;
+  /** Container whose postStart hook runs now. */
+  readonly inPostStart?: string | undefined;
   /** What was last reported, by us or by our predecessor through the API server. */
   readonly previous: PodStatus | undefined;
   /** The node's own addresses, the first is the primary one. */
   readonly hostIPs: readonly string[];
+  /** What the runtime calls itself, e.g. 'containerd'. */
+  readonly runtimeName: string;
   /** Milliseconds since the epoch. */
   readonly now: number;
 }
@@ -30,23 +38,23 @@ export interface PodStatusInput {
  */
 export function generatePodStatus(input: PodStatusInput): PodStatus {
   const { pod, observed, worker, previous } = input;
-  if (worker.phase !== 'syncing' && worker.cause.kind === 'rejected') return rejectedStatus(input, worker.cause);
-  const common = { pod, observed, problems: input.problems, ending: isEnding(worker) };
-  const regular = generateContainerStatuses(pod.spec.containers, 'container', {
-    ...common,
-    previous: previous?.containerStatuses ?? [],
-  });
-  const init = generateContainerStatuses(pod.spec.initContainers ?? [], 'init', {
-    ...common,
-    previous: previous?.initContainerStatuses ?? [],
-  });
-  const phase = generatePhase(input, init, regular);
+  const cause = worker.phase === 'syncing' ? undefined : worker.cause;
+  if (cause?.kind === 'rejected') return rejectedStatus(input, cause);
+  const stopped = isStopped(worker);
+  const { init, regular, ephemeral } = containerStatuses(input, stopped);
+  const evicted = stopped && cause?.kind === 'evicted' ? cause : undefined;
+  const before = previous?.phase;
+  const phase = generatePhase({ pod, init, regular, before, stopped, evicted: evicted !== undefined });
   const sandbox = readySandbox(observed);
   const sandboxReady = sandbox !== undefined && (sandbox.hostNetwork || sandbox.ips.length > 0);
-  const verdicts = generateConditions(pod, { init, regular }, phase, sandboxReady, previous?.conditions ?? []);
-  const evicted = worker.phase !== 'syncing' && worker.cause.kind === 'evicted' ? worker.cause : undefined;
-  const reason = evicted?.reason ?? previous?.reason;
-  const message = evicted?.message ?? previous?.message;
+  const verdicts = [
+    ...generateConditions(pod, { init, regular }, phase, sandboxReady, previous?.conditions ?? []),
+    ...disruptionVerdict(evicted, previous?.conditions ?? []),
+  ];
+  // Reason and message belong to the phase that they were given with.
+  const kept = phase === before ? previous : undefined;
+  const reason = evicted && before !== 'Failed' ? evicted.reason : kept?.reason;
+  const message = evicted && before !== 'Failed' ? evicted.message : kept?.message;
   return {
     observedGeneration: pod.metadata.generation ?? 0,
     phase,
@@ -56,58 +64,69 @@ export function generatePodStatus(input: PodStatusInput): PodStatus {
     ...addresses(input, sandbox?.ips ?? []),
     startTime: previous?.startTime ?? rfc3339(input.now),
     ...(init.length > 0 ? { initContainerStatuses: init } : {}),
-    containerStatuses: regular.toSorted((a, b) => (a.name < b.name ? -1 : 1)),
+    containerStatuses: byName(regular),
+    ...(ephemeral.length > 0 ? { ephemeralContainerStatuses: byName(ephemeral) } : {}),
     qosClass: previous?.qosClass ?? qosClass(pod),
     ...aggregateResources(pod),
   };
 }
+
+const byName = (statuses: readonly ContainerStatus[]) => statuses.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+
+interface Statuses {
+  readonly init: readonly ContainerStatus[];
+  readonly regular: readonly ContainerStatus[];
+  readonly ephemeral: readonly ContainerStatus[];
+}
+
+/** Each list in the order of the spec. */
+function containerStatuses(input: PodStatusInput, stopped: boolean): Statuses {
+  const { pod, observed, problems, probes, inPostStart, previous, runtimeName } = input;
+  const ending = isEnding(input.worker);
+  const common = { pod, observed, problems, probes, inPostStart, ending, runtimeName };
+  const generate = (kind: 'init' | 'regular' | 'ephemeral', containers: readonly Container[], before: Before) =>
+    generateContainerStatuses(containers, kind, { ...common, previous: before ?? [] });
+  const init = generate('init', pod.spec.initContainers ?? [], previous?.initContainerStatuses);
+  const regular = generate('regular', pod.spec.containers, previous?.containerStatuses);
+  const ephemeral = generate('ephemeral', pod.spec.ephemeralContainers ?? [], previous?.ephemeralContainerStatuses);
+  if (!stopped) return { init, regular, ephemeral };
+  const initialized = hasStarted(regular) || init.every((s) => s.ready || s.started || s.state?.terminated);
+  const lastStarted = init.findLastIndex((s) => s.state?.terminated || s.lastState?.terminated);
+  return {
+    init: init.map((s, index) => (initialized || index <= lastStarted ? settled(s) : s)),
+    regular: initialized ? regular.map(settled) : regular,
+    ephemeral,
+  };
+}
+
+type Before = readonly ContainerStatus[] | undefined;
+
+/** Nothing runs any more: what has no known end is reported as a failure, so that nobody waits for it. */
+const settled = (status: ContainerStatus): ContainerStatus =>
+  status.state?.terminated ? status : { ...status, state: lostState(), ready: false, started: false };
 
 /** A pod that was never let in has no container statuses: nothing of it exists. */
 function rejectedStatus(
   input: PodStatusInput,
   cause: { readonly reason: string; readonly message: string },
 ): PodStatus {
+  const { pod, previous, now } = input;
   return {
-    observedGeneration: input.pod.metadata.generation ?? 0,
+    observedGeneration: pod.metadata.generation ?? 0,
     phase: 'Failed',
     reason: cause.reason,
-    message: cause.message,
-    startTime: input.previous?.startTime ?? rfc3339(input.now),
-    qosClass: input.previous?.qosClass ?? qosClass(input.pod),
-    ...(input.previous?.conditions ? { conditions: input.previous.conditions } : {}),
+    message: `Pod was rejected: ${cause.message}`,
+    startTime: previous?.startTime ?? rfc3339(now),
+    qosClass: previous?.qosClass ?? qosClass(pod),
+    ...(previous?.conditions ? { conditions: previous.conditions.map((c) => failed(c, now)) } : {}),
   };
 }
 
-/** Upstream's getPhase: what the containers' states add up to, given the restart policy. */
-function generatePhase(
-  input: PodStatusInput,
-  init: readonly ContainerStatus[],
-  regular: readonly ContainerStatus[],
-): PodPhase {
-  const before = input.previous?.phase;
-  // A terminal phase is final: nothing of the pod will run again.
-  if (before === 'Failed' || before === 'Succeeded') return before;
-  if (input.worker.phase !== 'syncing' && input.worker.cause.kind === 'evicted') return 'Failed';
-  const policy = input.pod.spec.restartPolicy ?? 'Always';
-  const anyStarted = regular.some((s) => s.state?.running || s.state?.terminated || s.lastState?.terminated);
-  const initFailed = init.some((s) => s.state?.terminated !== undefined && s.state.terminated.exitCode !== 0);
-  if (initFailed && (policy === 'Never' || isStopped(input.worker))) return 'Failed';
-  const initPending = init.some((s) => !s.ready && !s.started);
-  if (initPending && !anyStarted) return isStopped(input.worker) && before !== 'Running' ? 'Failed' : 'Pending';
-
-  const running = regular.filter((s) => s.state?.running).length;
-  const stopped = regular.filter((s) => s.state?.terminated).length;
-  const crashed = regular.filter((s) => s.state?.waiting && s.lastState?.terminated).length;
-  const waiting = regular.filter((s) => s.state?.waiting && !s.lastState?.terminated).length;
-  const ended = stopped + crashed;
-  if (waiting > 0 && !isStopped(input.worker)) return running > 0 || ended > 0 ? 'Running' : 'Pending';
-  if (running > 0) return 'Running';
-  const succeeded = regular.every((s) => (s.state?.terminated ?? s.lastState?.terminated)?.exitCode === 0);
-  if (isStopped(input.worker)) return succeeded ? 'Succeeded' : 'Failed';
-  if (policy === 'Always') return 'Running';
-  if (crashed > 0) return 'Running';
-  if (succeeded) return 'Succeeded';
-  return policy === 'Never' ? 'Failed' : 'Running';
+/** Nobody may take a failed pod for ready. */
+function failed(condition: PodCondition, now: number): PodCondition {
+  const { type, status } = condition;
+  if ((type !== podCondition.ready && type !== podCondition.containersReady) || status !== 'True') return condition;
+  return { ...condition, status: 'False', reason: conditionReason.podFailed, lastTransitionTime: rfc3339(now) };
 }
 
 /** Times stay where the verdict stays; conditions that others own are kept as they are. */
@@ -131,9 +150,25 @@ function addresses(input: PodStatusInput, sandboxIPs: readonly string[]): Partia
   const { hostIPs, previous, pod } = input;
   const before = previous?.podIPs?.map((p) => p.ip) ?? [];
   // The address outlives the sandbox: people look at a finished pod and ask which one it had.
-  const podIPs = pod.spec.hostNetwork ? hostIPs : sandboxIPs.length > 0 ? sandboxIPs : before;
+  const own = sandboxIPs.length > 0 ? onePerFamily(sandboxIPs, hostIPs[0]) : before;
+  const podIPs = pod.spec.hostNetwork ? hostNetworkIPs(before, hostIPs) : own;
   return {
-    ...(hostIPs[0] ? { hostIP: hostIPs[0], hostIPs: hostIPs.map((ip) => ({ ip })) } : {}),
+    ...(hostIPs[0] ? { hostIP: hostIPs[0], hostIPs: hostIPs.slice(0, 2).map((ip) => ({ ip })) } : {}),
     ...(podIPs[0] ? { podIP: podIPs[0], podIPs: podIPs.map((ip) => ({ ip })) } : {}),
   };
+}
+
+/** The first address of the node's own family, then the first of the other one. */
+function onePerFamily(ips: readonly string[], nodeIP: string | undefined): string[] {
+  const v4First = nodeIP === undefined || isIPv4(nodeIP);
+  const [v4, v6] = [ips.find((ip) => isIPv4(ip)), ips.find((ip) => !isIPv4(ip))];
+  return (v4First ? [v4, v6] : [v6, v4]).filter((ip) => ip !== undefined);
+}
+
+/** On the host's network a pod keeps the address it was first given; a second family may join it later. */
+function hostNetworkIPs(before: readonly string[], hostIPs: readonly string[]): readonly string[] {
+  const [first] = before;
+  if (first === undefined) return hostIPs.slice(0, 2);
+  const second = before[1] ?? hostIPs.find((ip) => isIPv4(ip) !== isIPv4(first));
+  return second === undefined ? [first] : [first, second];
 }

@@ -51,6 +51,7 @@ async function setUp({ standalone = false } = {}) {
     worker: (id) => ({ ...state.view, desired: manager.get(id) }) as WorkerView,
     api: standalone ? undefined : api,
     hostIPs: () => ['192.0.2.2'],
+    runtimeName: () => 'containerd',
     changed: () => {},
   });
   /** The watch delivers what the server has now. */

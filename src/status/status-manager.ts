@@ -13,6 +13,7 @@ import type { PodCache } from '../pod/pod-cache.ts';
 import type { DesiredPod, PodManager } from '../pod/pod-manager.ts';
 import type { ProbeView } from '../probes/probe-results.ts';
 import type { WorkerView } from '../workers/pod-workers.ts';
+import { isNodeCondition } from './generate-conditions.ts';
 import { generatePodStatus } from './generate-pod-status.ts';
 
 export interface StatusManagerOptions {
@@ -23,6 +24,8 @@ export interface StatusManagerOptions {
   /** Undefined when standalone: statuses are derived and shown, and nobody is told. */
   readonly api: KubeApi | undefined;
   readonly hostIPs: () => readonly string[];
+  /** What the runtime calls itself; empty until it has answered: then its name is part of every container id. */
+  readonly runtimeName: () => string;
   readonly clock: Clock;
   readonly log: Log;
   /** Called when a pod's derived status changed. */
@@ -78,7 +81,7 @@ export class StatusManager {
       return;
     }
     const pod = desired ?? view?.desired;
-    if (!pod || !view) return;
+    if (!pod || !view || !this.#o.runtimeName()) return;
     const entry = this.#derive(pod, view);
     if (desired && this.#o.api) this.#sendSoon(desired, entry);
   }
@@ -100,6 +103,7 @@ export class StatusManager {
       probes,
       previous: withForeignConditions(known?.status ?? stored, stored),
       hostIPs: hostIPs(),
+      runtimeName: this.#o.runtimeName(),
       now: clock.now(),
     });
     const entry: Entry = known ?? {
@@ -220,19 +224,11 @@ function hasNews(status: PodStatus): boolean {
 function withForeignConditions(ours: PodStatus | undefined, stored: PodStatus | undefined): PodStatus | undefined {
   if (!ours || ours === stored) return ours;
   const own = ours.conditions ?? [];
-  const foreign = (stored?.conditions ?? []).filter((c) => !nodeConditions.has(c.type));
-  const kept = own.filter((c) => nodeConditions.has(c.type));
+  const foreign = (stored?.conditions ?? []).filter((c) => !isNodeCondition(c));
+  const kept = own.filter((c) => isNodeCondition(c));
   return { ...ours, conditions: [...kept, ...foreign] };
 }
 
 /** What is ours to write: the conditions of others may have changed again since we saw them. */
 const ownPart = (status: PodStatus): PodStatus =>
-  status.conditions ? { ...status, conditions: status.conditions.filter((c) => nodeConditions.has(c.type)) } : status;
-
-const nodeConditions = new Set([
-  'PodReadyToStartContainers',
-  'Initialized',
-  'Ready',
-  'ContainersReady',
-  'PodScheduled',
-]);
+  status.conditions ? { ...status, conditions: status.conditions.filter((c) => isNodeCondition(c)) } : status;
