@@ -1,14 +1,14 @@
-import { readFile } from 'node:fs/promises';
-import { cpus, totalmem } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { PodStatus } from '../src/api/core-v1.ts';
 import { PODS } from '../test/apiserver/kinds.ts';
-import { Cluster, isReady, NODE } from '../test/host/cluster.ts';
+import { Cluster, isReady } from '../test/host/cluster.ts';
 import { startPod } from '../test/host/start-pod.ts';
 import { BUSYBOX_IMAGE, busyboxImage } from '../test/images/images.ts';
+import { machine, median, restOf } from './measure.ts';
+import { benchLoad, type LoadFigures, loadRows } from './pods-load.ts';
 
 /** What `bench pods` measures. Seconds, MiB, and per cent of one core; the floor is the same work by bare CRI calls. */
-export interface PodsFigures {
+export interface PodsFigures extends LoadFigures {
   readonly floorOneS: number;
   readonly oneS: number;
   readonly overFloorMs: number;
@@ -39,12 +39,17 @@ const signal = AbortSignal.timeout(1_200_000);
 
 /** Runs the bundle, as an installation does, on a test host of its own. */
 export async function benchPods(options: PodsBenchOptions = {}): Promise<PodsFigures> {
+  const starts = await benchStarts(options);
+  return { ...starts, ...(await benchLoad(options.restS)) };
+}
+
+async function benchStarts(options: PodsBenchOptions): Promise<Omit<PodsFigures, keyof LoadFigures>> {
   const { singles = 7, many = 30, rounds = 5, restS = 30 } = options;
   await using cluster = await Cluster.create('bench', { images: [busyboxImage()] });
   await cluster.host.configureNetwork();
   await cluster.startKeelson(['--v=2'], { installed: true });
   await delay(10_000); // What start-up left behind is collected before anything is called idle.
-  const idle = await rest(cluster, restS);
+  const idle = await restOf(cluster.keelson.pid ?? 0, restS);
 
   // In turn, because the machine's speed drifts.
   const floorOne: number[] = [];
@@ -72,7 +77,7 @@ export async function benchPods(options: PodsBenchOptions = {}): Promise<PodsFig
       await round(cluster, i, many, async () => {
         if (!last) return;
         await delay(10_000);
-        loaded = await rest(cluster, restS);
+        loaded = await restOf(cluster.keelson.pid ?? 0, restS);
       }),
     );
   }
@@ -150,32 +155,15 @@ async function removeFloor(cluster: Cluster): Promise<void> {
   );
 }
 
-/** Memory and processor time of keelson alone, from /proc. */
-async function rest(cluster: Cluster, restS: number): Promise<{ rssMiB: number; cpuPercent: number }> {
-  const { pid } = cluster.keelson;
-  const ticks = async () => {
-    const fields = (await readFile(`/proc/${pid}/stat`, 'utf8')).split(') ')[1]?.split(' ') ?? [];
-    return Number(fields[11]) + Number(fields[12]);
-  };
-  const before = await ticks();
-  await delay(restS * 1000);
-  const used = (await ticks()) - before;
-  const rss = /^VmRSS:\s+(\d+) kB/m.exec(await readFile(`/proc/${pid}/status`, 'utf8'))?.[1];
-  return { rssMiB: Number(rss) / 1024, cpuPercent: used / restS };
-}
-
 async function seconds(work: () => Promise<unknown>): Promise<number> {
   const begin = performance.now();
   await work();
   return (performance.now() - begin) / 1000;
 }
 
-const median = (values: readonly number[]): number =>
-  values.toSorted((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
-
 /** Budgets of the pods bench: a figure, its bound, and how it reads. */
 export function podsTable(f: PodsFigures): string {
-  const rows: readonly [string, string, string][] = [
+  const rows: readonly (readonly [string, string, string])[] = [
     ['one pod, bare CRI', `${(f.floorOneS * 1000).toFixed(0)} ms`, ''],
     ['one pod, created to Ready', `${(f.oneS * 1000).toFixed(0)} ms`, `+${f.overFloorMs.toFixed(0)} ms (≤ +100 ms)`],
     ['30 pods, bare CRI', `${f.floorThirtyS.toFixed(2)} s`, ''],
@@ -186,9 +174,9 @@ export function podsTable(f: PodsFigures): string {
     ['memory with 30 pods', `${f.rssThirtyMiB.toFixed(0)} MiB`, '≤ 125 MiB'],
     ['CPU idle', `${f.cpuIdlePercent.toFixed(2)} %`, ''],
     ['CPU with 30 pods at rest', `${f.cpuThirtyPercent.toFixed(2)} %`, '≤ 1.5 %'],
+    ...loadRows(f),
   ];
-  const machine = `${cpus().length} × ${cpus()[0]?.model ?? 'CPU'}, ${(totalmem() / 2 ** 30).toFixed(0)} GiB, node ${process.version}, ${NODE}`;
-  return [machine, ...rows.map(([what, value, bound]) => `${what.padEnd(30)}${value.padStart(10)}  ${bound}`)].join(
+  return [machine(), ...rows.map(([what, value, bound]) => `${what.padEnd(30)}${value.padStart(10)}  ${bound}`)].join(
     '\n',
   );
 }

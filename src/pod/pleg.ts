@@ -8,8 +8,11 @@ import type { Log } from '../lib/log.ts';
 import type { ObservedContainer, ObservedContainerState, ObservedPod, ObservedSandbox } from './observed.ts';
 import type { PodCache } from './pod-cache.ts';
 
-/** How often the runtime is listed when nothing tells us that something happened, and when something does. */
-export const relistPeriodMs = { withoutEvents: 1000, withEvents: 15_000 } as const;
+/**
+ * How often the runtime is listed when nothing tells us that something happened, and when something does. Half a
+ * second: an exit is then in the status within 700 ms, for a listing of a few milliseconds each time.
+ */
+export const relistPeriodMs = { withoutEvents: 500, withEvents: 15_000 } as const;
 
 export interface PlegOptions {
   readonly runtime: RuntimeService;

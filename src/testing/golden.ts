@@ -7,8 +7,18 @@ export interface GoldenPod {
   readonly manifest: Pod;
   readonly pod: Pod;
   readonly sandbox: Json;
-  readonly containers: Readonly<Record<string, { readonly config: Json }>>;
+  readonly containers: Readonly<Record<string, GoldenContainer>>;
   readonly status: PodStatus;
+  /** Type, reason and message of each event of the pod. */
+  readonly events: readonly (readonly [string, string, string])[];
+}
+
+export interface GoldenContainer {
+  readonly config: Json;
+  /** From the OCI specification that containerd made of it. */
+  readonly cgroupsPath?: string;
+  readonly oomScoreAdj?: number;
+  readonly resources?: Json;
 }
 
 export type Json = { readonly [key: string]: unknown };

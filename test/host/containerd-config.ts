@@ -1,5 +1,7 @@
 export interface ContainerdConfigOptions {
   readonly sandboxImage: string;
+  /** More plugins to leave out. */
+  readonly disabledPlugins?: readonly string[];
   /** More TOML at the end. */
   readonly extra?: string;
 }
@@ -8,7 +10,7 @@ export interface ContainerdConfigOptions {
  * A containerd with the paths of a fresh Debian machine. `restrict_oom_score_adj` because a test machine
  * may lack CAP_SYS_RESOURCE; the plugins left out probe for devices and tools and are of no use here.
  */
-export function containerdConfig({ sandboxImage, extra = '' }: ContainerdConfigOptions): string {
+export function containerdConfig({ sandboxImage, disabledPlugins = [], extra = '' }: ContainerdConfigOptions): string {
   return `version = 2
 root = "/var/lib/containerd"
 state = "/run/containerd"
@@ -19,7 +21,7 @@ disabled_plugins = [
   "io.containerd.snapshotter.v1.zfs",
   "io.containerd.internal.v1.tracing",
   "io.containerd.tracing.processor.v1.otlp",
-]
+${disabledPlugins.map((plugin) => `  "${plugin}",\n`).join('')}]
 
 [grpc]
   address = "/run/containerd/containerd.sock"

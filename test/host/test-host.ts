@@ -27,6 +27,8 @@ export interface TestHostOptions {
   readonly registries?: readonly string[];
   /** More TOML for containerd's configuration. */
   readonly containerdConfig?: string;
+  /** Plugins that containerd is to go without. */
+  readonly disabledPlugins?: readonly string[];
 }
 
 export interface ExecOptions {
@@ -277,6 +279,7 @@ function hostFiles(name: string, options: TestHostOptions): Record<string, strin
   const names = registries.map((registry) => registry.replace(/:\d+$/, ''));
   const config = {
     sandboxImage: options.sandboxImage ?? PAUSE_IMAGE,
+    disabledPlugins: options.disabledPlugins ?? [],
     ...(options.containerdConfig !== undefined && { extra: options.containerdConfig }),
   };
   return {

@@ -25,15 +25,20 @@ httpd -f -p "\${PORT:-8080}" -h /www & wait $!`;
 let files: readonly TarEntry[] | undefined;
 
 function busyboxFiles(): readonly TarEntry[] {
-  files ??= [
+  files ??= busyboxFilesWith(applets());
+  return files;
+}
+
+/** A root file system in which busybox answers to these names alone. */
+export function busyboxFilesWith(applets: readonly string[]): readonly TarEntry[] {
+  return [
     ...['bin', 'dev', 'etc', 'proc', 'root', 'sys', 'usr', 'usr/bin', 'var', 'www'].map((path) => ({ path })),
     { path: 'tmp', mode: 0o1777 },
     { path: 'bin/busybox', content: readFileSync(BUSYBOX), mode: 0o755 },
-    ...applets().map((applet) => ({ path: `bin/${applet}`, linkTo: 'busybox' })),
+    ...applets.map((applet) => ({ path: `bin/${applet}`, linkTo: 'busybox' })),
     { path: 'etc/passwd', content: 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n' },
     { path: 'etc/group', content: 'root:x:0:\nnogroup:x:65534:\n' },
   ];
-  return files;
 }
 
 function applets(): readonly string[] {

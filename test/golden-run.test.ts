@@ -1,0 +1,24 @@
+import { after, before, describe, test } from 'node:test';
+import { type Difference, golden, goldenImage, prepareNamespace, runGolden } from './golden-run.ts';
+import { Cluster, NODE } from './host/cluster.ts';
+
+/** The recorded pods on a real containerd, cgroup v1 with the cgroupfs driver. */
+
+const differs: Readonly<Record<string, readonly Difference[]>> = {};
+
+describe('the recorded pods become what they became under kubelet', { concurrency: 4 }, () => {
+  let cluster: Cluster;
+  before(async () => {
+    cluster = await Cluster.boot('golden', { images: [goldenImage()] });
+    prepareNamespace(cluster.api);
+  });
+  after(() => cluster[Symbol.asyncDispose]());
+
+  for (const recorded of golden('pods')) {
+    test(recorded.name, async () => {
+      const { api, host } = cluster;
+      const node = { api, name: NODE, exec: (command: string, args: readonly string[]) => host.exec(command, args) };
+      await runGolden(node, recorded, differs[recorded.name] ?? []);
+    });
+  }
+});
