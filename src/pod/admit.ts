@@ -1,57 +1,79 @@
 import type { Node, Pod } from '../api/core-v1.ts';
-import { podRequests } from '../api/pod.ts';
-import { quantityMilliValue } from '../api/quantity.ts';
+import { isStaticPod } from '../api/pod.ts';
+import { hostPortsFree } from './host-ports.ts';
+import { matchesNode } from './node-affinity.ts';
+import { computeShortages, type Shortage } from './shortages.ts';
+import { toleratesNoExecute } from './tolerations.ts';
 
-export type Admission =
-  | { readonly admitted: true }
-  | { readonly admitted: false; readonly reason: string; readonly message: string };
+/** Why a pod may not run here, as its status says it. Reasons and wording are upstream's. */
+export interface Refusal {
+  readonly reason: string;
+  readonly message: string;
+}
+
+/** What is in a pod's way: things that do not change for its sake, and resources that others could give back. */
+export interface Obstacles {
+  readonly refusals: readonly Refusal[];
+  readonly shortages: readonly Shortage[];
+}
 
 /**
- * May the pod run on this node, beside those that have a place already? The scheduler asked the same,
- * but against what it knew then; static pods were never asked. Reasons and wording are upstream's.
- * Without a Node object (before the first registration) everything is let in.
+ * What nothing can be done about, asked before anything else: nobody is to make room for a pod that
+ * could not run anyway.
  */
-export function admit(pod: Pod, node: Node | undefined, others: readonly Pod[]): Admission {
+export function refusedOutright(pod: Pod, node: Node | undefined): Refusal | undefined {
+  const os = pod.metadata.labels?.['kubernetes.io/os'];
+  if (os !== undefined && os !== 'linux') {
+    const message = "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label";
+    return { reason: 'PodOSSelectorNodeLabelDoesNotMatch', message };
+  }
   if (pod.spec.os && pod.spec.os.name !== 'linux') {
-    return refuse('PodOSNotSupported', "Failed to admit pod as the OS field doesn't match node OS");
+    return { reason: 'PodOSNotSupported', message: "Failed to admit pod as the OS field doesn't match node OS" };
   }
-  if (!node) return { admitted: true };
-  for (const [key, value] of Object.entries(pod.spec.nodeSelector ?? {})) {
-    if (node.metadata.labels?.[key] !== value) {
-      return refuse('NodeAffinity', "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector");
-    }
+  const strict = pod.spec.securityContext?.supplementalGroupsPolicy === 'Strict';
+  if (strict && node && node.status?.features?.supplementalGroupsPolicy !== true) {
+    const message = 'SupplementalGroupsPolicy=Strict is not supported in this node';
+    return { reason: 'SupplementalGroupsPolicyNotSupported', message };
   }
-  return fits(
-    pod,
-    node,
-    others.filter((o) => o.metadata.uid !== pod.metadata.uid),
-  );
+  return undefined;
 }
 
-function fits(pod: Pod, node: Node, others: readonly Pod[]): Admission {
-  const allocatable = node.status?.allocatable ?? {};
-  const maxPods = Number(allocatable['pods'] ?? Number.POSITIVE_INFINITY);
-  if (others.length + 1 > maxPods) {
-    return insufficient('pods', 1, others.length, maxPods);
-  }
-  const asked = podRequests(pod);
-  for (const [resource, quantity] of Object.entries(asked)) {
-    const capacity = allocatable[resource];
-    const wanted = quantityMilliValue(quantity);
-    if (wanted === 0) continue;
-    if (capacity === undefined) continue;
-    const used = others.reduce((sum, o) => sum + quantityMilliValue(podRequests(o)[resource] ?? 0), 0);
-    if (used + wanted <= quantityMilliValue(capacity)) continue;
-    const scale = resource === 'cpu' ? 1 : 1000;
-    return insufficient(resource, wanted / scale, used / scale, quantityMilliValue(capacity) / scale);
-  }
-  return { admitted: true };
+/**
+ * What keeps the pod from this node beside those that have a place already. The scheduler asked the same,
+ * but against what it knew then; static pods were never asked. Without a Node object (before the first
+ * registration) nothing does.
+ */
+export function findObstacles(pod: Pod, node: Node | undefined, others: readonly Pod[]): Obstacles {
+  if (!node) return { refusals: [], shortages: [] };
+  const beside = others.filter((o) => o.metadata.uid !== pod.metadata.uid);
+  const allocatable = node.status?.allocatable;
+  const refusals = [
+    matchesNode(pod, node) ? undefined : predicate('NodeAffinity', nodeAffinityMessage),
+    pod.spec.nodeName && pod.spec.nodeName !== node.metadata.name
+      ? predicate('NodeName', "node(s) didn't match the requested node name")
+      : undefined,
+    hostPortsFree(pod, beside)
+      ? undefined
+      : predicate('NodePorts', "node(s) didn't have free ports for the requested pod ports"),
+    // What a manifest puts on a node belongs there, whatever drives the others away.
+    isStaticPod(pod) || toleratesNoExecute(pod.spec.tolerations ?? [], node.spec?.taints ?? [])
+      ? undefined
+      : predicate('TaintToleration', "node(s) had taints that the pod didn't tolerate"),
+  ];
+  return {
+    refusals: refusals.filter((r) => r !== undefined),
+    shortages: allocatable ? computeShortages(pod, allocatable, beside) : [],
+  };
 }
 
-const insufficient = (resource: string, requested: number, used: number, capacity: number): Admission =>
-  refuse(
-    `OutOf${resource}`,
-    `Node didn't have enough resource: ${resource}, requested: ${requested}, used: ${used}, capacity: ${capacity}`,
-  );
+/** How a pod is told that the node has too little of something. */
+export const shortageRefusal = ({ resource, requested, used, capacity }: Shortage): Refusal => ({
+  reason: `OutOf${resource}`,
+  message: `Node didn't have enough resource: ${resource}, requested: ${requested}, used: ${used}, capacity: ${capacity}`,
+});
 
-const refuse = (reason: string, message: string): Admission => ({ admitted: false, reason, message });
+const nodeAffinityMessage = "node(s) didn't match Pod's node affinity/selector";
+const predicate = (name: string, description: string): Refusal => ({
+  reason: name,
+  message: `Predicate ${name} failed: ${description}`,
+});

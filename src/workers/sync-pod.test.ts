@@ -49,6 +49,7 @@ function setUp() {
     () => {},
   );
   const volumes = new FakeVolumes();
+  const woken: PodUid[] = [];
   const steps = new SyncPod({
     ...{ cache, pleg, puller, dirs, events, clock, volumes, manager, resources, maxBackoffMs: 300_000 },
     runtime: parts.podRuntime,
@@ -56,6 +57,7 @@ function setUp() {
     log: silentLog,
     dns: async () => ({ config: {}, warnings: [] }),
     node: () => state.node,
+    wake: (uid) => woken.push(uid),
     networkProblem: () => state.networkProblem,
   });
   /** Desires the pod and looks at it once. */
@@ -70,7 +72,7 @@ function setUp() {
     parts.fake.exitContainer(running?.id ?? '', code);
     await pleg.relist(signal);
   };
-  return { ...parts, cgroups, state, manager, volumes, steps, sync, exit };
+  return { ...parts, cgroups, state, manager, volumes, woken, steps, sync, exit };
 }
 
 type SetUp = ReturnType<typeof setUp>;

@@ -14,8 +14,6 @@ import { unsupportedFields } from '../kuberuntime/unsupported-fields.ts';
 import type { Clock } from '../lib/clock.ts';
 import { AgentError, adviceOf, errorFields, isAbort, withHint } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
-import { admit } from '../pod/admit.ts';
-import { isAlive } from '../pod/observed.ts';
 import type { Pleg } from '../pod/pleg.ts';
 import type { PodCache } from '../pod/pod-cache.ts';
 import type { DesiredPod, PodManager } from '../pod/pod-manager.ts';
@@ -27,6 +25,7 @@ import {
 } from '../resources/compute-cgroup-values.ts';
 import type { QosCgroups } from '../resources/qos-cgroups.ts';
 import { VolumeError } from '../volumes/volume-error.ts';
+import { Admission } from './admission.ts';
 import type { PodSteps, SyncOutcome, WorkerMemory } from './pod-workers.ts';
 import type { ContainerProblem } from './problems.ts';
 
@@ -53,6 +52,8 @@ export interface SyncPodOptions {
   readonly dns: (pod: Pod) => Promise<{ readonly config: DNSConfig; readonly warnings: readonly DnsWarning[] }>;
   readonly manager: PodManager;
   readonly node: () => Node | undefined;
+  /** Looks at a pod again. */
+  readonly wake: (uid: PodUid) => void;
   /** Why pods cannot have a network now, or undefined. Host-network pods do not care. */
   readonly networkProblem: () => string | undefined;
 }
@@ -60,11 +61,11 @@ export interface SyncPodOptions {
 /** The transaction script of a pod: what each phase of its worker does, in order. */
 export class SyncPod implements PodSteps {
   readonly #o: SyncPodOptions;
-  /** Pods that were let in and have not gone yet. */
-  readonly #admitted = new Set<PodUid>();
+  readonly #admission: Admission;
 
   constructor(options: SyncPodOptions) {
     this.#o = options;
+    this.#admission = new Admission({ ...options, granted: ({ pod }) => pod });
   }
 
   /**
@@ -77,11 +78,14 @@ export class SyncPod implements PodSteps {
     const { cache, clock, runtime, maxBackoffMs } = this.#o;
     const { pod, uid } = desired;
     const observed = cache.get(uid);
-    if (!this.#admitted.has(uid)) {
-      // What runs already was admitted by whoever started it.
-      const verdict = observed?.containers.length ? letIn : admit(pod, this.#o.node(), this.activePods());
-      if (!verdict.admitted) return this.#reject(desired, memory, verdict);
-      this.#admitted.add(uid);
+    if (!this.#admission.isIn(uid)) {
+      const decision = this.#admission.enter(desired, observed);
+      if (decision.type === 'reject') return this.#reject(desired, memory, decision);
+      // Others have to leave first, and whoever leaves has this pod looked at again.
+      if (decision.type === 'wait') {
+        memory.tell?.({ kind: 'room' });
+        return { problems: new Map(), backoffs: memory.backoffs, waitsFor: true };
+      }
       if (!observed?.containers.length) this.#warnUnsupported(pod);
     }
     const actions = computePodActions({ pod, observed, backoffs: memory.backoffs, maxBackoffMs, now: clock.now() });
@@ -111,10 +115,7 @@ export class SyncPod implements PodSteps {
 
   /** The pods that have a place on this node: let in by us, or running since before we began. */
   activePods(): readonly Pod[] {
-    const { manager, cache } = this.#o;
-    return [...manager.all()]
-      .filter((d) => this.#admitted.has(d.uid) || cache.get(d.uid)?.containers.some(isAlive))
-      .map((d) => d.pod);
+    return this.#admission.activePods();
   }
 
   async stop(
@@ -129,7 +130,7 @@ export class SyncPod implements PodSteps {
 
   async clean(uid: PodUid, desired: DesiredPod | undefined, signal: AbortSignal): Promise<void> {
     await this.#o.volumes.tearDown(uid, signal);
-    this.#admitted.delete(uid);
+    this.#admission.left(uid);
     if (!desired) return; // Known from the runtime alone: housekeeping finds its cgroup by the UID.
     await this.#o.cgroups.removePod(this.#o.cgroups.nameOf(desired.pod), signal);
     await this.#o.cgroups.setActivePods(this.activePods(), signal);
@@ -249,8 +250,6 @@ export class SyncPod implements PodSteps {
     return { problems, backoffs: actions.backoffs, ...(due.length > 0 ? { wakeAt: Math.min(...due) } : {}) };
   }
 }
-
-const letIn = { admitted: true } as const;
 
 /** A container whose configuration or creation failed is tried again after upstream's pod worker delay. */
 const failedStartRetryMs = 10_000;
