@@ -1,9 +1,10 @@
 import type { PodUid } from '../api/ids.ts';
 import { podKey } from '../api/pod.ts';
 import type { RestartBackoff } from '../kuberuntime/restart-backoff.ts';
+import { isLater, type SyncStep, type TellStep } from '../kuberuntime/sync-step.ts';
 import { backoffDelay, jittered } from '../lib/backoff.ts';
 import type { Clock } from '../lib/clock.ts';
-import { errorFields, isAbort } from '../lib/errors.ts';
+import { AgentError, errorFields, isAbort, messageOf } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { PodCache } from '../pod/pod-cache.ts';
 import type { DesiredPod, PodManager } from '../pod/pod-manager.ts';
@@ -23,6 +24,8 @@ export interface SyncOutcome {
   readonly terminate?: TerminationCause;
   readonly problems: ReadonlyMap<string, ContainerProblem>;
   readonly backoffs: ReadonlyMap<string, RestartBackoff>;
+  /** Nothing can be done until somebody else has done his part: the last step told of goes on. */
+  readonly waitsFor?: true;
   /** Look again at this moment, milliseconds since the epoch. */
   readonly wakeAt?: number;
 }
@@ -40,6 +43,22 @@ export interface PodSteps {
 
 export interface WorkerMemory {
   readonly backoffs: ReadonlyMap<string, RestartBackoff>;
+  /** To be told of each step that may take a while. */
+  readonly tell?: TellStep;
+}
+
+/** Where a worker is within its look at the pod. Times are milliseconds since the epoch. */
+export interface WorkerProgress {
+  readonly step: SyncStep;
+  readonly since: number;
+}
+
+/** What keeps going wrong; `since` is when it first did. */
+export interface WorkerFailure {
+  readonly code: string;
+  readonly message: string;
+  readonly since: number;
+  readonly step: SyncStep | undefined;
 }
 
 /** What others may know of a worker. */
@@ -47,6 +66,8 @@ export interface WorkerView {
   readonly state: WorkerState;
   readonly problems: ReadonlyMap<string, ContainerProblem>;
   readonly desired: DesiredPod | undefined;
+  readonly progress?: WorkerProgress | undefined;
+  readonly failure?: WorkerFailure | undefined;
 }
 
 interface Worker {
@@ -59,6 +80,8 @@ interface Worker {
   failures: number;
   /** What failed last: it is said when it changes, not at each try. */
   lastFailure: string;
+  progress: WorkerProgress | undefined;
+  failure: WorkerFailure | undefined;
   dirty: boolean;
   running: AbortController | undefined;
   timer: Disposable | undefined;
@@ -153,6 +176,8 @@ export class PodWorkers {
       problems: new Map(),
       failures: 0,
       lastFailure: '',
+      progress: undefined,
+      failure: undefined,
       dirty: false,
       running: undefined,
       timer: undefined,
@@ -167,6 +192,8 @@ export class PodWorkers {
     if (worker.state === before) return;
     this.#o.log.debug({ podUid: worker.uid, from: before.phase, to: worker.state.phase }, 'pod phase');
     worker.failures = 0;
+    worker.failure = undefined;
+    worker.progress = undefined;
     // A sync that still starts containers, or a stop with a longer grace, is overtaken.
     if (event.type === 'terminate') worker.running?.abort();
     this.#o.changed(worker.uid);
@@ -187,6 +214,7 @@ export class PodWorkers {
         const wakeAt = await this.#step(worker, worker.running.signal);
         worker.failures = 0;
         worker.lastFailure = '';
+        worker.failure = undefined;
         this.#wakeLater(worker, wakeAt);
       } catch (error) {
         this.#failed(worker, error);
@@ -206,8 +234,14 @@ export class PodWorkers {
     const { uid, state, desired } = worker;
     switch (state.phase) {
       case 'syncing': {
-        if (!desired || this.#waitsForNamesake(worker)) return undefined;
-        const outcome = await steps.sync(desired, worker.memory, signal);
+        if (!desired) return undefined;
+        const tell = (step: SyncStep) => this.#tell(worker, step);
+        if (this.#waitsForNamesake(worker)) {
+          tell({ kind: 'namesake' });
+          return undefined;
+        }
+        const outcome = await steps.sync(desired, { ...worker.memory, tell }, signal);
+        worker.progress = outcome.waitsFor && worker.progress;
         worker.memory = { backoffs: outcome.backoffs };
         worker.problems = outcome.problems;
         if (outcome.terminate) {
@@ -243,6 +277,14 @@ export class PodWorkers {
     }
   }
 
+  #tell(worker: Worker, step: SyncStep): void {
+    const { progress, failure } = worker;
+    if (failure && (!failure.step || isLater(step, failure.step))) worker.failure = undefined;
+    if (JSON.stringify(progress?.step) === JSON.stringify(step)) return;
+    worker.progress = { step, since: this.#o.clock.now() };
+    this.#o.changed(worker.uid);
+  }
+
   /** A static pod that was changed has a new UID; it may start when its predecessor has stopped. */
   #waitsForNamesake(worker: Worker): boolean {
     const { desired } = worker;
@@ -271,6 +313,11 @@ export class PodWorkers {
       return;
     }
     worker.failures++;
+    const step = worker.progress?.step;
+    const same = worker.failure?.code === codeOf(error) ? worker.failure : undefined;
+    const since = same?.since ?? this.#o.clock.now();
+    worker.failure = { code: codeOf(error), message: messageOf(error), since, step };
+    worker.progress = undefined;
     const delay = jittered(backoffDelay(worker.failures, retry), 0.2);
     const fields = {
       podUid: worker.uid,
@@ -290,6 +337,8 @@ export class PodWorkers {
     worker.timer = this.#o.clock.after(Math.max(0, at - this.#o.clock.now()), () => this.#schedule(worker));
   }
 }
+
+const codeOf = (error: unknown): string => (error instanceof AgentError ? error.code : '');
 
 /** Why the pod must end, seen from what is wanted; undefined while it may go on. */
 function terminationEvent(worker: Worker, desired: DesiredPod | undefined): WorkerEvent | undefined {

@@ -95,7 +95,7 @@ export class SyncPod implements PodSteps {
     await runtime.clear(desired, actions, signal);
     let results: readonly SyncResult[] = [];
     if (actions.start.length > 0) {
-      results = await this.#start(desired, actions, signal).catch((error: unknown) => {
+      results = await this.#start(desired, actions, memory, signal).catch((error: unknown) => {
         this.#tellOfFiles(desired.pod, error);
         throw error;
       });
@@ -113,7 +113,6 @@ export class SyncPod implements PodSteps {
     else if (started.length > 0) await this.#o.pleg.sawContainers(uid, started, signal);
   }
 
-  /** The pods that have a place on this node: let in by us, or running since before we began. */
   activePods(): readonly Pod[] {
     return this.#admission.activePods();
   }
@@ -143,11 +142,17 @@ export class SyncPod implements PodSteps {
     await this.#o.volumes.removePodDir(uid);
   }
 
-  async #start(desired: DesiredPod, actions: PodActions, signal: AbortSignal): Promise<SyncResult[]> {
+  async #start(
+    desired: DesiredPod,
+    actions: PodActions,
+    memory: WorkerMemory,
+    signal: AbortSignal,
+  ): Promise<SyncResult[]> {
     const { cgroups, dirs, resources, runtime } = this.#o;
     const { pod, uid } = desired;
     const trouble = pod.spec.hostNetwork ? undefined : this.#o.networkProblem();
     if (trouble) {
+      memory.tell?.({ kind: 'network' });
       const message = `network is not ready: ${trouble}`;
       this.#o.events.event(podReference(pod), 'Warning', eventReason.networkNotReady, message);
       throw new AgentError('NetworkNotReady', message, { retryable: true });
@@ -155,6 +160,7 @@ export class SyncPod implements PodSteps {
     await cgroups.setActivePods(this.activePods(), signal);
     const cgroupParent = await cgroups.ensurePod(pod, signal);
     await dirs.create(uid, pod);
+    memory.tell?.({ kind: 'volumes' });
     const [volumes, dns] = await Promise.all([this.#setUpVolumes(desired, signal), this.#o.dns(pod)]);
     for (const warning of dns.warnings)
       this.#o.events.event(podReference(pod), 'Warning', warning.reason, warning.message);
@@ -168,6 +174,7 @@ export class SyncPod implements PodSteps {
         overhead: sandboxOverhead(pod, resources),
         containerResources: (container) => containerResources(pod, container, resources),
         volumes,
+        tell: memory.tell,
       },
       signal,
     );
