@@ -91,6 +91,8 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
     objects,
     node: () => node.controller.current(),
     services: () => services.services(),
+    servicesSynced: services.synced,
+    runtimeHandlers: () => node.monitor.state().handlers,
     networkProblem: () => node.monitor.problems().find((p) => p.includes('network')),
     runtimeName: () => node.monitor.state().name,
     sourcesReady: () => sources.ready(),

@@ -13,5 +13,6 @@ export const criAnnotations = {
   terminationMessagePolicy: 'io.kubernetes.container.terminationMessagePolicy',
   preStopHandler: 'io.kubernetes.container.preStopHandler',
   ports: 'io.kubernetes.container.ports',
+  podDeletionGracePeriod: 'io.kubernetes.pod.deletionGracePeriod',
   podTerminationGracePeriod: 'io.kubernetes.pod.terminationGracePeriod',
 } as const;

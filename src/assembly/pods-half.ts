@@ -9,6 +9,7 @@ import { readIfExists } from '../host/files.ts';
 import type { EventSink } from '../kubeapi/event-sink.ts';
 import type { KubeApi } from '../kubeapi/kube-api.ts';
 import { generateDnsConfig, parseResolvConf } from '../kuberuntime/dns-config.ts';
+import { EnvObjects } from '../kuberuntime/env-objects.ts';
 import { ImagePuller } from '../kuberuntime/image-puller.ts';
 import { PodDirs } from '../kuberuntime/pod-dirs.ts';
 import { PodRuntime, terminationLogOf } from '../kuberuntime/pod-runtime.ts';
@@ -38,7 +39,10 @@ export interface PodsHalfInput {
   readonly objects: ObjectSource;
   readonly node: () => Node | undefined;
   readonly services: () => Iterable<Service>;
+  /** Resolves when the Services have been read. */
+  readonly servicesSynced: Promise<void>;
   readonly networkProblem: () => string | undefined;
+  readonly runtimeHandlers: () => readonly cri.RuntimeHandler[];
   /** What the runtime calls itself; empty until it has answered. */
   readonly runtimeName: () => string;
   readonly sourcesReady: () => boolean;
@@ -80,6 +84,11 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
   });
   const parallelPulls = kubelet.serializeImagePulls ? 1 : (kubelet.maxParallelImagePulls ?? Number.POSITIVE_INFINITY);
   const puller = new ImagePuller({ images, clock, maxParallelPulls: parallelPulls });
+  let servicesRead = false;
+  void input.servicesSynced.then(() => {
+    servicesRead = true;
+    workers.wakeAll();
+  });
   const podRuntime = new PodRuntime({
     runtime,
     pleg,
@@ -87,7 +96,19 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
     dirs,
     events,
     log,
-    containers: { dirs, seccompRoot: join(flags.rootDir, 'seccomp'), services: input.services },
+    containers: {
+      dirs,
+      seccompRoot: join(flags.rootDir, 'seccomp'),
+      services: input.services,
+      servicesRead: () => servicesRead,
+      envObjects: new EnvObjects({ objects: input.objects, wake: (uid) => workers.wake(uid) }),
+      subPaths: input.volumes,
+      allocatable: () => input.node()?.status?.allocatable ?? {},
+      hostIPs: host.nodeIps,
+      handlers: input.runtimeHandlers,
+      selinux: host.facts.selinux,
+      log,
+    },
     podLogsDir: kubelet.podLogsDir,
     hostIPs: host.nodeIps,
     pullSecrets: (pod) => pullSecrets(pod, input.objects),

@@ -27,6 +27,8 @@ export interface MachineFacts {
   readonly maxPids: number;
   /** Whether cgroups can bound swap. */
   readonly swapController: boolean;
+  /** Whether SELinux labels files and processes here. */
+  readonly selinux: boolean;
 }
 
 export interface HugePagePool {
@@ -74,6 +76,7 @@ export async function readMachineFacts(): Promise<MachineFacts> {
     hugePages,
     maxPids,
     swapController,
+    selinux: (await readIfExists('/sys/fs/selinux/enforce')) !== undefined,
   };
 }
 

@@ -1,8 +1,9 @@
-import type { Container, Pod, VolumeMount } from '../api/core-v1.ts';
+import type { Container, HTTPGetAction, LifecycleHandler, Pod } from '../api/core-v1.ts';
 import * as cri from '../api/cri.ts';
 import { criAnnotations, criLabels } from '../api/labels.ts';
 import { containerHash, goJson } from './container-hash.ts';
 import { expandEnv, lookupIn } from './expand-env.ts';
+import { defaultTerminationMessagePath } from './generate-mounts.ts';
 import { containerSecurityContext, type ImageUser } from './security-context.ts';
 
 export interface ContainerInput {
@@ -14,12 +15,8 @@ export interface ContainerInput {
   readonly imageUser: ImageUser;
   /** The environment, expanded. */
   readonly env: ReadonlyMap<string, string>;
-  /** Host paths of the pod's volumes by volume name. */
-  readonly volumes: ReadonlyMap<string, { readonly hostPath: string }>;
-  /** Host path of the pod's own /etc/hosts; undefined where the container brings its own. */
-  readonly hostsPath: string | undefined;
-  /** Host path of the file for the container's last words. */
-  readonly terminationLogPath: string | undefined;
+  readonly mounts: readonly cri.Mount[];
+  readonly devices: readonly cri.Device[];
   readonly resources: cri.LinuxContainerResources;
   readonly seccompRoot: string;
 }
@@ -29,6 +26,7 @@ export function containerConfig(input: ContainerInput): cri.ContainerConfig {
   const { pod, container, attempt } = input;
   const known = lookupIn(input.env);
   const expand = (text: string) => expandEnv(text, known);
+  const stopSignal = criSignal(container.lifecycle?.stopSignal);
   return {
     metadata: { name: container.name, attempt },
     image: { image: input.imageRef, userSpecifiedImage: container.image ?? '' },
@@ -43,11 +41,13 @@ export function containerConfig(input: ContainerInput): cri.ContainerConfig {
     },
     annotations: annotations(pod, container, attempt),
     envs: [...input.env].map(([key, value]) => ({ key, value: Buffer.from(value) })),
-    mounts: mounts(input),
+    mounts: input.mounts,
+    ...(input.devices.length > 0 ? { devices: input.devices } : {}),
     logPath: `${container.name}/${attempt}.log`,
     ...(container.stdin ? { stdin: true } : {}),
     ...(container.stdinOnce ? { stdinOnce: true } : {}),
     ...(container.tty ? { tty: true } : {}),
+    ...(stopSignal ? { stopSignal } : {}),
     linux: {
       resources: input.resources,
       securityContext: containerSecurityContext(pod, container, input.imageUser, input.seccompRoot),
@@ -55,16 +55,24 @@ export function containerConfig(input: ContainerInput): cri.ContainerConfig {
   };
 }
 
+/** A name of the API (SIGRTMIN+3) as the runtime's number of it; RUNTIME_DEFAULT for none and for one that it has not. */
+function criSignal(name: string | undefined): cri.Signal {
+  const key = (name ?? '').replace('+', 'PLUS').replace('-', 'MINUS');
+  return (cri.Signal as Readonly<Record<string, cri.Signal>>)[key] ?? cri.Signal.RUNTIME_DEFAULT;
+}
+
 function annotations(pod: Pod, container: Container, attempt: number): Record<string, string> {
-  const grace = pod.metadata.deletionGracePeriodSeconds ?? pod.spec.terminationGracePeriodSeconds;
-  const preStop = (container.lifecycle as { readonly preStop?: object } | undefined)?.preStop;
+  const { deletionGracePeriodSeconds: deletion } = pod.metadata;
+  const { terminationGracePeriodSeconds: termination } = pod.spec;
+  const preStop = container.lifecycle?.preStop;
   return {
     [criAnnotations.hash]: containerHash(container),
     [criAnnotations.restartCount]: String(attempt),
-    [criAnnotations.terminationMessagePath]: container.terminationMessagePath ?? '/dev/termination-log',
+    [criAnnotations.terminationMessagePath]: container.terminationMessagePath ?? defaultTerminationMessagePath,
     [criAnnotations.terminationMessagePolicy]: container.terminationMessagePolicy ?? 'File',
-    ...(grace === undefined ? {} : { [criAnnotations.podTerminationGracePeriod]: String(grace) }),
-    ...(preStop === undefined ? {} : { [criAnnotations.preStopHandler]: goJson(preStop) }),
+    ...(deletion === undefined ? {} : { [criAnnotations.podDeletionGracePeriod]: String(deletion) }),
+    ...(termination === undefined ? {} : { [criAnnotations.podTerminationGracePeriod]: String(termination) }),
+    ...(preStop === undefined ? {} : { [criAnnotations.preStopHandler]: goJson(goOrderedHandler(preStop)) }),
     ...(container.ports?.length ? { [criAnnotations.ports]: goJson(container.ports.map(goOrderedPort)) } : {}),
   };
 }
@@ -78,37 +86,17 @@ const goOrderedPort = (port: NonNullable<Container['ports']>[number]) => ({
   ...(port.hostIP ? { hostIP: port.hostIP } : {}),
 });
 
-function mounts(input: ContainerInput): cri.Mount[] {
-  const { container } = input;
-  const declared = (container.volumeMounts ?? []).map((mount) => volumeMount(mount, input));
-  const all = [...declared];
-  const taken = new Set(declared.map((m) => m.containerPath));
-  if (input.hostsPath && !taken.has('/etc/hosts')) {
-    all.push({ containerPath: '/etc/hosts', hostPath: input.hostsPath });
-  }
-  if (input.terminationLogPath) {
-    const containerPath = container.terminationMessagePath ?? '/dev/termination-log';
-    all.push({ containerPath, hostPath: input.terminationLogPath });
-  }
-  return all;
-}
+const goOrderedHandler = ({ exec, httpGet, tcpSocket, sleep }: LifecycleHandler) => ({
+  ...(exec ? { exec: exec.command?.length ? { command: exec.command } : {} } : {}),
+  ...(httpGet ? { httpGet: goOrderedHttpGet(httpGet) } : {}),
+  ...(tcpSocket ? { tcpSocket: { port: tcpSocket.port, ...(tcpSocket.host ? { host: tcpSocket.host } : {}) } } : {}),
+  ...(sleep ? { sleep: { seconds: sleep.seconds } } : {}),
+});
 
-/** The volumes whose content keelson writes are never writable for the container, whatever the mount says. */
-function volumeMount(mount: VolumeMount, input: ContainerInput): cri.Mount {
-  const volume = input.pod.spec.volumes?.find((v) => v.name === mount.name);
-  const ours = volume?.configMap ?? volume?.secret ?? volume?.downwardAPI ?? volume?.projected;
-  const readonly = mount.readOnly === true || ours !== undefined;
-  const propagation = cri.MountPropagation[propagationNames[mount.mountPropagation ?? 'None']];
-  return {
-    containerPath: mount.mountPath.startsWith('/') ? mount.mountPath : `/${mount.mountPath}`,
-    hostPath: input.volumes.get(mount.name)?.hostPath ?? '',
-    ...(readonly ? { readonly } : {}),
-    ...(propagation ? { propagation } : {}),
-  };
-}
-
-const propagationNames = {
-  None: 'PROPAGATION_PRIVATE',
-  HostToContainer: 'PROPAGATION_HOST_TO_CONTAINER',
-  Bidirectional: 'PROPAGATION_BIDIRECTIONAL',
-} as const;
+const goOrderedHttpGet = ({ path, port, host, scheme, httpHeaders }: HTTPGetAction) => ({
+  ...(path ? { path } : {}),
+  port,
+  ...(host ? { host } : {}),
+  ...(scheme ? { scheme } : {}),
+  ...(httpHeaders?.length ? { httpHeaders: httpHeaders.map(({ name, value }) => ({ name, value })) } : {}),
+});

@@ -5,7 +5,8 @@ import type { PodUid } from '../api/ids.ts';
 import { atomicWrite, readIfExists, writeError } from '../host/files.ts';
 import { errnoOf } from '../lib/errors.ts';
 import { generateEtcHosts } from './etc-hosts.ts';
-import { podHostname, podLogDirectory } from './sandbox-config.ts';
+import { podNames } from './pod-hostname.ts';
+import { podLogDirectory } from './sandbox-config.ts';
 
 export interface PodDirsOptions {
   readonly rootDir: string;
@@ -39,19 +40,18 @@ export class PodDirs {
   /** Writes the pod's /etc/hosts where it differs, and returns its path. */
   async writeHosts(uid: PodUid, pod: Pod, podIPs: readonly string[]): Promise<string> {
     const path = join(this.podDir(uid), 'etc-hosts');
-    const { namespace = 'default' } = pod.metadata;
     const hostNetwork = pod.spec.hostNetwork === true;
     const text = generateEtcHosts({
       hostNetwork,
       hostFile: hostNetwork ? ((await readIfExists('/etc/hosts')) ?? '') : '',
       podIPs,
-      hostname: podHostname(pod),
-      domain: pod.spec.subdomain ? `${pod.spec.subdomain}.${namespace}.svc.${this.#o.clusterDomain}` : '',
+      ...podNames(pod, this.#o.clusterDomain),
       hostAliases: pod.spec.hostAliases ?? [],
     });
     const before = await readIfExists(path);
-    // Containers have this very file mounted: it is written in place only while none has.
-    if (before !== text) await atomicWrite(path, text, { mode: 0o644, durable: false });
+    if (before === undefined) await atomicWrite(path, text, { mode: 0o644, durable: false });
+    // Containers have this very file mounted: another one in its place would not be seen by them.
+    else if (before !== text) await overwrite(path, text);
     return path;
   }
 
@@ -75,6 +75,19 @@ export class PodDirs {
       await file.close();
     }
     return path;
+  }
+
+  /** The attempt after those that the container has logs of; 0 without any. What was rotated away counts too. */
+  async nextAttempt(pod: Pod, container: string): Promise<number> {
+    const names = await readdir(join(podLogDirectory(this.#o.podLogsDir, pod), container)).catch((error: unknown) => {
+      if (errnoOf(error) === 'ENOENT') return [];
+      throw error;
+    });
+    // Others may put files there; a number that is no attempt must not become one.
+    const attempts = names
+      .map((name) => /^(\d+)\.log(\..*)?/.exec(name)?.[1])
+      .filter((digits) => digits !== undefined && digits.length <= maxAttemptDigits);
+    return Math.max(-1, ...attempts.map(Number)) + 1;
   }
 
   /**
@@ -112,6 +125,25 @@ export class PodDirs {
 
   #linksDir(): string {
     return join(dirname(this.#o.podLogsDir), 'containers');
+  }
+}
+
+/** A restart a second fills nine digits in thirty years, and the CRI has 32 bits for it. */
+const maxAttemptDigits = 9;
+
+/** Writes over the old content and cuts off what is left of it: nobody sees an empty file. */
+async function overwrite(path: string, text: string): Promise<void> {
+  try {
+    const file = await open(path, 'r+');
+    try {
+      const data = Buffer.from(text);
+      for (let at = 0; at < data.length; ) at += (await file.write(data, at, data.length - at, at)).bytesWritten;
+      await file.truncate(data.length);
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    throw writeError(path, error);
   }
 }
 

@@ -12,12 +12,14 @@ import { type ObservedContainer, type ObservedPod, runningContainers } from '../
 import type { Pleg } from '../pod/pleg.ts';
 import type { DesiredPod } from '../pod/pod-manager.ts';
 import type { KillAction, PodActions, StartAction } from './compute-pod-actions.ts';
+import { absolute, type ContainerVolume } from './generate-mounts.ts';
 import { detailsOf, type ImagePuller } from './image-puller.ts';
 import type { PodDirs } from './pod-dirs.ts';
 import { type ContainerSources, prepareContainer } from './prepare-container.ts';
 import { sandboxConfig } from './sandbox-config.ts';
 import { ContainerError } from './sync-error.ts';
 import type { SyncResult } from './sync-result.ts';
+import type { TellStep } from './sync-step.ts';
 
 /** What a sandbox and its containers are made with that does not come from the pod alone. */
 export interface PodSurroundings {
@@ -26,7 +28,8 @@ export interface PodSurroundings {
   readonly sandboxResources: cri.LinuxContainerResources;
   readonly overhead: cri.LinuxContainerResources;
   readonly containerResources: (container: Container) => cri.LinuxContainerResources;
-  readonly volumes: ReadonlyMap<string, { readonly hostPath: string }>;
+  readonly volumes: ReadonlyMap<string, ContainerVolume>;
+  readonly tell?: TellStep | undefined;
 }
 
 export interface PodRuntimeOptions {
@@ -84,6 +87,7 @@ export class PodRuntime {
     let sandboxId: string | undefined = actions.sandbox?.id;
     let ips: readonly string[] = actions.sandbox?.ips ?? [];
     if (actions.createSandbox) {
+      around.tell?.({ kind: 'sandbox' });
       sandboxId = await this.#createSandbox(desired, config, signal);
       ips = (await this.#o.pleg.sawSandbox(desired.uid, sandboxId, signal)).ips;
     }
@@ -108,6 +112,7 @@ export class PodRuntime {
     signal: AbortSignal,
   ): Promise<void> {
     const { runtime } = this.#o;
+    this.#o.containers.envObjects.release(uid);
     const alive = runningContainers(observed);
     await Promise.all(
       alive.map((c) => {
@@ -217,23 +222,29 @@ export class PodRuntime {
 
   async #createAndStart(desired: DesiredPod, action: StartAction, where: Where, signal: AbortSignal): Promise<string> {
     const { runtime, puller, dirs, pullSecrets } = this.#o;
-    const { container, attempt } = action;
+    const { container } = action;
     const { pod, uid } = desired;
     const event = (type: 'Normal' | 'Warning', reason: string, message: string) =>
       this.#event(pod, container.name, type, reason, message);
+    where.around.tell?.({ kind: 'image', container: container.name, image: container.image ?? '' });
     const image = await puller.ensure(
       { pod, container, sandboxConfig: where.config, secrets: () => pullSecrets(pod), event },
       signal,
     );
-    const config = await this.#containerConfig(desired, action, image, where, signal).catch((error: unknown) => {
-      if (isAbort(error)) throw error;
-      const failure =
-        error instanceof ContainerError
-          ? error
-          : new ContainerError(waitingReason.createContainerConfigError, adviceOf(error), { cause: error });
-      event('Warning', eventReason.failed, `Error: ${failure.message}`);
-      throw failure;
-    });
+    // A runtime that lost its memory has left the logs: the count goes on where they end.
+    const attempt = action.attempt || (await dirs.nextAttempt(pod, container.name));
+    where.around.tell?.({ kind: 'create', container: container.name });
+    const config = await this.#containerConfig(desired, { ...action, attempt }, image, where, signal).catch(
+      (error: unknown) => {
+        if (isAbort(error)) throw error;
+        const failure =
+          error instanceof ContainerError
+            ? error
+            : new ContainerError(waitingReason.createContainerConfigError, adviceOf(error), { cause: error });
+        event('Warning', eventReason.failed, `Error: ${failure.message}`);
+        throw failure;
+      },
+    );
     const id = await runtime.createContainer(where.sandboxId, config, where.config, signal).catch((error: unknown) => {
       throw startFailure(waitingReason.createContainerError, error, event);
     });
@@ -316,5 +327,5 @@ function startFailure(
 /** The host's side of a container's termination log, from what the runtime stored with it. */
 export function terminationLogOf(status: cri.ContainerStatus): string | undefined {
   const path = status.annotations?.[criAnnotations.terminationMessagePath];
-  return status.mounts?.find((m) => m.containerPath === path)?.hostPath;
+  return path ? status.mounts?.find((m) => m.containerPath === absolute(path))?.hostPath : undefined;
 }

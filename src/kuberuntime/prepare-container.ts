@@ -1,11 +1,24 @@
-import type { Container, Pod, Service } from '../api/core-v1.ts';
+import type { Container, Pod, ResourceList, Service } from '../api/core-v1.ts';
 import type * as cri from '../api/cri.ts';
 import type { PodUid } from '../api/ids.ts';
+import { isStaticPod } from '../api/pod.ts';
 import { waitingReason } from '../api/reasons.ts';
+import { errorFields, isAbort } from '../lib/errors.ts';
+import type { Log } from '../lib/log.ts';
+import { orderPodIPs } from '../pod/order-pod-ips.ts';
 import { containerConfig } from './container-config.ts';
-import { generateEnv } from './generate-env.ts';
+import { type EnvFile, readEnvFile } from './env-file.ts';
+import type { EnvObjects } from './env-objects.ts';
+import { envFileFailure, envFileKey, generateEnv } from './generate-env.ts';
+import {
+  type ContainerVolume,
+  nodeMounts,
+  type PlannedMount,
+  planVolumeMounts,
+  volumeDevices,
+} from './generate-mounts.ts';
 import type { PodDirs } from './pod-dirs.ts';
-import { nonRootViolation } from './security-context.ts';
+import { type ImageUser, nonRootViolation } from './security-context.ts';
 import { ContainerError } from './sync-error.ts';
 import { unsupportedFields } from './unsupported-fields.ts';
 
@@ -15,6 +28,33 @@ export interface ContainerSources {
   readonly seccompRoot: string;
   /** Services whose variables containers get; what is known now. */
   readonly services: () => Iterable<Service>;
+  /** Whether the Services have been read at all. */
+  readonly servicesRead: () => boolean;
+  readonly envObjects: EnvObjects;
+  readonly subPaths: SubPaths;
+  /** What the node has for pods; stands in for limits that containers do not have. */
+  readonly allocatable: () => ResourceList;
+  readonly hostIPs: () => readonly string[];
+  /** What the runtime's handlers can do; none where the runtime does not tell. */
+  readonly handlers: () => readonly cri.RuntimeHandler[];
+  /** Whether the host runs SELinux. */
+  readonly selinux: boolean;
+  readonly log: Log;
+}
+
+/** Makes parts of volumes available; VolumeManager does. */
+export interface SubPaths {
+  subPath(
+    request: {
+      readonly uid: PodUid;
+      readonly volume: string;
+      readonly volumePath: string;
+      readonly container: string;
+      readonly index: number;
+      readonly subPath: string;
+    },
+    signal: AbortSignal,
+  ): Promise<string>;
 }
 
 /** One container that is about to be created. */
@@ -24,11 +64,13 @@ export interface ContainerRequest {
   readonly container: Container;
   readonly attempt: number;
   readonly image: cri.Image;
-  /** The pod's addresses, the first is the primary one; the node's for a host-network pod. */
+  /** The pod's addresses as the runtime has them; the node's for a host-network pod. */
   readonly podIPs: readonly string[];
   readonly hostsPath: string;
-  readonly volumes: ReadonlyMap<string, { readonly hostPath: string }>;
+  readonly volumes: ReadonlyMap<string, ContainerVolume>;
   readonly resources: cri.LinuxContainerResources;
+  /** Which of the runtime's handlers runs the pod; '' is the default one. */
+  readonly runtimeHandler?: string;
 }
 
 /**
@@ -42,27 +84,115 @@ export async function prepareContainer(
   signal: AbortSignal,
 ): Promise<cri.ContainerConfig> {
   signal.throwIfAborted();
-  const { pod, uid, container, attempt, image } = request;
-  const imageUser = { uid: image.uid?.value, username: image.username ?? '' };
-  const refusal = nonRootViolation(pod, container, imageUser);
-  if (refusal) throw new ContainerError(waitingReason.createContainerConfigError, refusal);
+  const { pod, uid, container, attempt, image, volumes } = request;
   const broken = unsupportedFields(pod, container).find((f) => f.severity === 'refuse');
-  if (broken)
-    throw new ContainerError(
-      waitingReason.createContainerConfigError,
-      `${broken.field} is not supported by this version of keelson`,
-    );
+  if (broken) throw refused(`${broken.field} is not supported by this version of keelson`);
+  const devices = volumeDevices(container, volumes);
+  const env = await makeEnv(request, sources, signal);
+  const planned = planVolumeMounts({
+    pod,
+    container,
+    env,
+    volumes,
+    recursiveReadOnly: canMakeRecursiveReadOnly(sources.handlers(), request.runtimeHandler ?? ''),
+    selinux: sources.selinux,
+  });
+  const imageUser = userOf(image);
+  const refusal = nonRootViolation(pod, container, imageUser);
+  if (refusal) throw refused(refusal);
+  const own = await resolveMounts(planned, request, sources, signal);
+  const files = {
+    hostsPath: request.podIPs.length > 0 || pod.spec.hostNetwork ? request.hostsPath : undefined,
+    terminationLogPath: await sources.dirs.createTerminationLog(uid, container, attempt),
+  };
   return containerConfig({
     pod,
     container,
     attempt,
     imageRef: image.id ?? '',
     imageUser,
-    env: generateEnv(pod, container, sources.services()),
-    volumes: request.volumes,
-    hostsPath: request.hostsPath,
-    terminationLogPath: await sources.dirs.createTerminationLog(uid, container, attempt),
+    env,
+    mounts: [...own, ...nodeMounts(container, files, sources.selinux)],
+    devices,
     resources: request.resources,
     seccompRoot: sources.seccompRoot,
   });
 }
+
+async function makeEnv(
+  { pod, uid, container, podIPs, volumes }: ContainerRequest,
+  sources: ContainerSources,
+  signal: AbortSignal,
+): Promise<Map<string, string>> {
+  // A static pod may be what the API server itself runs in.
+  if (!isStaticPod(pod) && !sources.servicesRead()) {
+    throw refused('services have not yet been read at least once, cannot construct envvars');
+  }
+  const files = await readEnvFiles(uid, container, volumes, sources.log);
+  const hostIPs = sources.hostIPs();
+  const input = {
+    ...{ pod, uid, container, files, hostIPs },
+    podIPs: orderPodIPs(podIPs, hostIPs[0]),
+    services: sources.services(),
+    allocatable: sources.allocatable(),
+  };
+  return sources.envObjects.use({ uid, pod, container }, (objects) => generateEnv({ ...input, objects }), signal);
+}
+
+async function readEnvFiles(
+  uid: PodUid,
+  container: Container,
+  volumes: ContainerRequest['volumes'],
+  log: Log,
+): Promise<ReadonlyMap<string, EnvFile>> {
+  const files = new Map<string, EnvFile>();
+  for (const { valueFrom } of container.env ?? []) {
+    const ref = valueFrom?.fileKeyRef;
+    if (!ref || files.has(envFileKey(ref))) continue;
+    const volume = volumes.get(ref.volumeName);
+    if (!volume?.hostPath) {
+      throw refused(`cannot find the volume ${JSON.stringify(ref.volumeName)} referenced by FileKeyRef`);
+    }
+    try {
+      files.set(envFileKey(ref), await readEnvFile(volume.hostPath, ref.path));
+    } catch (cause) {
+      log.warn({ podUid: uid, container: container.name, ...errorFields(cause) }, 'cannot read an env file');
+      throw refused(envFileFailure, cause);
+    }
+  }
+  return files;
+}
+
+async function resolveMounts(
+  planned: readonly PlannedMount[],
+  { uid, container }: ContainerRequest,
+  { subPaths }: ContainerSources,
+  signal: AbortSignal,
+): Promise<cri.Mount[]> {
+  const mounts: cri.Mount[] = [];
+  for (const { mount, part } of planned) {
+    if (!part) {
+      mounts.push(mount);
+      continue;
+    }
+    const request = { uid, container: container.name, volumePath: mount.hostPath ?? '', ...part };
+    const hostPath = await subPaths.subPath(request, signal).catch((cause: unknown) => {
+      if (isAbort(cause)) throw cause;
+      throw refused(cause instanceof Error ? cause.message : String(cause), cause);
+    });
+    mounts.push({ ...mount, hostPath });
+  }
+  return mounts;
+}
+
+/** An image that names no user runs as root. */
+function userOf({ uid, username = '' }: cri.Image): ImageUser {
+  if (uid) return { uid: uid.value ?? 0, username: '' };
+  return username === '' ? { uid: 0, username } : { uid: undefined, username };
+}
+
+const canMakeRecursiveReadOnly = (handlers: readonly cri.RuntimeHandler[], name: string): boolean =>
+  handlers.find((handler) => (handler.name ?? '') === name)?.features?.recursiveReadOnlyMounts === true;
+
+const refused = (message: string, cause?: unknown): ContainerError =>
+  new ContainerError(waitingReason.createContainerConfigError, message, { cause });

@@ -21,6 +21,7 @@ const facts: MachineFacts = {
   ],
   maxPids: 30_000,
   swapController: true,
+  selinux: false,
 };
 const disk = { capacityBytes: 100 * 2 ** 30, availableBytes: 2 ** 30, inodes: 1000, inodesFree: 10 };
 const reservations: Reservations = {

@@ -21,6 +21,7 @@ export const goldenFacts: MachineFacts = {
   ],
   maxPids: 32_768,
   swapController: true,
+  selinux: false,
 };
 
 export const goldenRootFilesystem = {

@@ -5,6 +5,7 @@ import type { Pod, PodSpec } from '../api/core-v1.ts';
 import { podUid } from '../api/ids.ts';
 import { FakeCri } from '../cri/fake-cri.ts';
 import { FakeEventSink } from '../kubeapi/fake-event-sink.ts';
+import { EnvObjects } from '../kuberuntime/env-objects.ts';
 import { ImagePuller } from '../kuberuntime/image-puller.ts';
 import { PodDirs } from '../kuberuntime/pod-dirs.ts';
 import { PodRuntime } from '../kuberuntime/pod-runtime.ts';
@@ -14,6 +15,7 @@ import { silentLog } from '../lib/log.ts';
 import { Pleg } from '../pod/pleg.ts';
 import { PodCache } from '../pod/pod-cache.ts';
 import type { DesiredPod } from '../pod/pod-manager.ts';
+import { ManifestObjectSource } from '../volumes/manifest-object-source.ts';
 import { testImage } from './runtime-pods.ts';
 
 /** A pod as a source desires it: containers a and b, stopped within 20 seconds. */
@@ -41,6 +43,7 @@ export function podParts() {
   const cache = new PodCache();
   const events = new FakeEventSink();
   const { runtime, images } = fake;
+  const objects = new ManifestObjectSource(() => ({ configMaps: [], secrets: [] }));
   const terminationMessage = async () => '';
   const pleg = new Pleg({ runtime, cache, clock, log: silentLog, wake: () => {}, terminationMessage });
   const puller = new ImagePuller({ images, clock, maxParallelPulls: 1 });
@@ -48,7 +51,12 @@ export function podParts() {
   const podRuntime = new PodRuntime({
     ...{ runtime, pleg, puller, dirs, events, podLogsDir },
     log: silentLog,
-    containers: { dirs, seccompRoot: join(root, 'seccomp'), services: () => [] },
+    containers: {
+      ...{ dirs, seccompRoot: join(root, 'seccomp'), services: () => [], servicesRead: () => true },
+      ...{ allocatable: () => ({}), hostIPs: () => ['192.0.2.2'], handlers: () => [], selinux: false, log: silentLog },
+      envObjects: new EnvObjects({ objects, wake: () => {} }),
+      subPaths: { subPath: async ({ volumePath, subPath }) => join(volumePath, subPath) },
+    },
     hostIPs: () => ['192.0.2.2'],
     pullSecrets: async () => [],
   });

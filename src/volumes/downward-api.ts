@@ -1,4 +1,4 @@
-import type { Container, Pod, ResourceList } from '../api/core-v1.ts';
+import type { Container, ObjectFieldSelector, Pod, ResourceList } from '../api/core-v1.ts';
 import { quantityMilliValue, quantityValue } from '../api/quantity.ts';
 
 /** What a field or resource reference may need besides the pod. */
@@ -38,6 +38,49 @@ export function resolveField(fieldPath: string, { pod, uid }: DownwardContext): 
   }
 }
 
+/** What variables may refer to besides: it is known when their container is made. */
+export interface EnvFieldContext extends DownwardContext {
+  /** The primary one first; the node's for a host-network pod. */
+  readonly podIPs: readonly string[];
+  readonly hostIPs: readonly string[];
+}
+
+/** Field paths that the API takes, and that no variable can have. */
+const wordless = ['spec.restartPolicy', 'spec.schedulerName', 'spec.terminationGracePeriodSeconds', 'status.phase'];
+const plainFields = ['name', 'namespace', 'uid', 'labels', 'annotations'].map((field) => `metadata.${field}`);
+const fieldLabels = new Set([...plainFields, 'spec.nodeName', 'spec.serviceAccountName', ...wordless]);
+
+/** The value of a variable's `fieldRef`. Throws upstream's sentence for a field that there is not. */
+export function resolveEnvField(
+  { apiVersion = 'v1', fieldPath }: ObjectFieldSelector,
+  context: EnvFieldContext,
+): string {
+  const { podIPs, hostIPs } = context;
+  if (apiVersion !== 'v1') throw new Error(`unsupported pod version: ${apiVersion}`);
+  switch (fieldPath) {
+    case 'status.hostIP':
+      return hostIPs[0] ?? '';
+    case 'status.hostIPs':
+      return hostIPs.join(',');
+    case 'status.podIP':
+      return podIPs[0] ?? '';
+    case 'status.podIPs':
+      return podIPs.join(',');
+    case 'spec.host':
+      return context.pod.spec.nodeName ?? '';
+    default: {
+      const subscripted = /^(.+?)\['.*'\]$/.exec(fieldPath)?.[1];
+      if (subscripted === undefined && !fieldLabels.has(fieldPath)) {
+        throw new Error(`field label not supported: ${fieldPath}`);
+      }
+      if (subscripted !== undefined && subscripted !== 'metadata.labels' && subscripted !== 'metadata.annotations') {
+        throw new Error(`field label does not support subscript: ${fieldPath}`);
+      }
+      return resolveField(fieldPath, context);
+    }
+  }
+}
+
 /** core/v1 ResourceFieldSelector. */
 export interface ResourceFieldRef {
   readonly containerName?: string;
@@ -45,10 +88,13 @@ export interface ResourceFieldRef {
   readonly divisor?: string | number;
 }
 
-/** A container's request or limit in units of the divisor, rounded up. Throws for what there is not. */
-export function resolveResource(ref: ResourceFieldRef, { pod, allocatable }: DownwardContext): string {
+/**
+ * A container's request or limit in units of the divisor, rounded up: of `own`, or of the one that is named. Throws for
+ * what there is not.
+ */
+export function resolveResource(ref: ResourceFieldRef, { pod, allocatable }: DownwardContext, own?: Container): string {
   const all = [...pod.spec.containers, ...(pod.spec.initContainers ?? [])];
-  const container = all.find((candidate) => candidate.name === ref.containerName);
+  const container = own ?? all.find((candidate) => candidate.name === ref.containerName);
   if (!container) throw new Error(`container ${ref.containerName ?? ''} not found`);
   const [kind, ...rest] = ref.resource.split('.');
   const name = rest.join('.');
@@ -65,7 +111,9 @@ export function resolveResource(ref: ResourceFieldRef, { pod, allocatable }: Dow
 function resourceOf(container: Container, kind: 'limits' | 'requests', name: string, allocatable: ResourceList) {
   const own = container.resources?.[kind]?.[name];
   const isEmpty = own === undefined || quantityMilliValue(own) === 0;
-  return (isEmpty && kind === 'limits' ? allocatable[name] : own) ?? 0;
+  // Huge pages are never overcommitted: without a limit there are none.
+  const isDefaulted = isEmpty && kind === 'limits' && !name.startsWith('hugepages-');
+  return (isDefaulted ? allocatable[name] : own) ?? 0;
 }
 
 /** One `key="value"` a line, sorted by key, without a line feed at the end. */
