@@ -58,6 +58,11 @@ export class FakeClock implements Clock {
     this.#now = now;
   }
 
+  /** Time passes and nothing fires, as when a machine has no time for this process: what fell due fires late, with the next `advance`. */
+  stall(ms: number): void {
+    this.#move(this.#elapsed + ms);
+  }
+
   /** Moves time on by `ms`, firing what falls due, and lets promises settle after each firing. */
   async advance(ms: number): Promise<void> {
     const target = this.#elapsed + ms;
@@ -66,7 +71,7 @@ export class FakeClock implements Clock {
       const next = this.#timers.filter((t) => t.due <= target).sort((a, b) => a.due - b.due)[0];
       if (!next) break;
       this.#timers = this.#timers.filter((t) => t !== next);
-      this.#move(next.due);
+      this.#move(Math.max(next.due, this.#elapsed));
       next.run();
       await settle();
     }
