@@ -4,6 +4,7 @@ import { Cluster, NODE } from './host/cluster.ts';
 
 /** The recorded pods on a real containerd, cgroup v1 with the cgroupfs driver. */
 
+const patienceMs = 90_000;
 const differs: Readonly<Record<string, readonly Difference[]>> = {};
 
 describe('the recorded pods become what they became under kubelet', { concurrency: 4 }, () => {
@@ -17,8 +18,13 @@ describe('the recorded pods become what they became under kubelet', { concurrenc
   for (const recorded of golden('pods')) {
     test(recorded.name, async () => {
       const { api, host } = cluster;
-      const node = { api, name: NODE, exec: (command: string, args: readonly string[]) => host.exec(command, args) };
-      await runGolden(node, recorded, differs[recorded.name] ?? []);
+      const node = {
+        api,
+        name: NODE,
+        exec: (command: string, args: readonly string[]) => host.exec(command, args),
+        patienceMs,
+      };
+      await runGolden(node, recorded, differs[recorded.name]);
     });
   }
 });

@@ -19,11 +19,12 @@ export interface GoldenNode {
   readonly name: string;
   /** Runs a command where containerd is. */
   exec(command: string, args: readonly string[]): Promise<string>;
+  /** How long to wait for what must come. */
+  readonly patienceMs: number;
 }
 
 export type Folder = 'pods' | 'pods-cgroup2';
 export const NAMESPACE = 'golden';
-const timeoutMs = 40_000;
 
 /** The image of the recordings held next to nothing: `true` and `false` were not there, and hooks and probes failed. */
 export const goldenImage = (): OciImage =>
@@ -61,7 +62,11 @@ export interface Difference {
 export const golden = (folder: Folder): readonly GoldenPod[] => goldenPods(folder);
 
 /** Creates the pod and waits until its status is the recorded one, its events have come, and its containers are as told. */
-export async function runGolden(node: GoldenNode, recorded: GoldenPod, differs: readonly Difference[]): Promise<void> {
+export async function runGolden(
+  node: GoldenNode,
+  recorded: GoldenPod,
+  differs: readonly Difference[] = [],
+): Promise<Pod> {
   const pod = start(node, recorded);
   const uid = pod.metadata.uid ?? '';
   const wanted = differs.reduce((status, d) => d.status?.(status) ?? status, withoutQuirk(recorded.status));
@@ -72,11 +77,12 @@ export async function runGolden(node: GoldenNode, recorded: GoldenPod, differs: 
     return isSame(last, comparable(wanted, uid, []));
   };
   await node.api
-    .until(PODS, NAMESPACE, recorded.name, holds, AbortSignal.timeout(timeoutMs))
+    .until(PODS, NAMESPACE, recorded.name, holds, AbortSignal.timeout(node.patienceMs))
     .catch(() => assert.deepEqual(last, comparable(wanted, uid, []), 'the status did not become the recorded one'));
   const ignored = differs.flatMap((d) => (d.ignoredEvents ? [d.ignoredEvents] : []));
   await compareEvents(node, recorded, uid, ignored);
   await compareContainers(node, recorded, uid);
+  return pod;
 }
 
 function start(node: GoldenNode, recorded: GoldenPod): Pod {
@@ -154,7 +160,7 @@ async function compareEvents(
     wanted.filter(([, , m]) => !ignored.some((i) => i.test(m))).filter((w) => !come().some((c) => isEventSame(c, w)));
   const { promise, resolve } = Promise.withResolvers<void>();
   using _ = node.api.store.subscribe(() => missing().length === 0 && resolve());
-  const patience = AbortSignal.timeout(timeoutMs);
+  const patience = AbortSignal.timeout(node.patienceMs);
   patience.addEventListener('abort', () => resolve(), { once: true });
   if (missing().length > 0) await promise;
   assert.deepEqual(missing(), [], `events that did not come; these did: ${JSON.stringify(come())}`);
