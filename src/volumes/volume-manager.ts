@@ -16,6 +16,7 @@ import { openNodeMemory } from './node-memory.ts';
 import { type ObjectRef, type ObjectSource, refKey } from './object-source.ts';
 import { PayloadSetup } from './payload-setup.ts';
 import { prepareEmptyDir } from './prepare-volume.ts';
+import { bindSubPath } from './sub-path.ts';
 import { TokenManager } from './token-manager.ts';
 import { assertSafeUid, fileError, VolumeError, type VolumeFailure, volumeFailure } from './volume-error.ts';
 
@@ -26,6 +27,18 @@ export interface MountableVolume {
   readonly hostPath: string;
   /** Made by the node, and only by it: containers get it read-only whatever they ask for. */
   readonly readOnly: boolean;
+}
+
+/** A `volumeMounts[].subPath`, expanded. */
+export interface SubPathRequest {
+  readonly uid: PodUid;
+  readonly volume: string;
+  /** Where `setUp` said that the volume is. */
+  readonly volumePath: string;
+  readonly container: string;
+  /** Of the mount among the container's `volumeMounts`. */
+  readonly index: number;
+  readonly subPath: string;
 }
 
 export interface VolumeManagerOptions {
@@ -69,7 +82,7 @@ interface PodVolumes {
  * tokens share one timer. A volume that was set up once stays usable when its content can no longer be renewed (the
  * ConfigMap is gone, the API server is away): that is logged, not an error.
  *
- * subPath mounts are not made here: who composes the containers' mounts has to refuse them.
+ * Owns `<root>/pods/<uid>/volume-subpaths` too: parts of volumes, for one container each.
  */
 export class VolumeManager {
   readonly #o: VolumeManagerOptions;
@@ -117,6 +130,27 @@ export class VolumeManager {
   }
 
   /**
+   * Resolves with where the runtime finds the part of a volume that a container mounts by subPath; makes the folder where
+   * there is nothing. Idempotent, after a restart too; goes with the pod's volumes. Nobody who writes to the volume can
+   * make it lead out of there. Fails with upstream's sentence, which does not tell the pod's owner of the host's files:
+   * the log does.
+   */
+  async subPath(request: SubPathRequest, signal: AbortSignal): Promise<string> {
+    const { uid, volume, volumePath, container, index, subPath } = request;
+    assertSafeUid(uid);
+    const target = join(this.#realPods, uid, 'volume-subpaths', volume, container, String(index));
+    try {
+      await this.#inTurn(uid, () => bindSubPath({ volumePath, subPath, target }, this.#o.mounts, signal));
+    } catch (error) {
+      if (signal.aborted) throw error;
+      this.#log.warn({ podUid: uid, container, volume, subPath, ...errorFields(error) }, 'subPath not prepared');
+      const mount = `volumeMount ${JSON.stringify(volume)} of container ${JSON.stringify(container)}`;
+      throw new AgentError('SubPath', `failed to prepare subPath for ${mount}`, { retryable: true });
+    }
+    return target;
+  }
+
+  /**
    * Unmounts and removes everything of the pod's volumes; a pod that has none is a success. What a hostPath names is
    * not touched. Nothing is removed through a mount that cannot be undone: fails with MountedBelow then.
    */
@@ -130,6 +164,7 @@ export class VolumeManager {
       const mounts = await this.#o.mounts.list();
       const own = [join(this.#realPods, uid), join(this.#memory, uid)].flatMap((dir) => mountsUnder(mounts, dir));
       for (const { target } of own.reverse()) await this.#o.mounts.unmount(target, signal);
+      await removeTree(join(this.#podsDir, uid, 'volume-subpaths'));
       await removeTree(join(this.#podsDir, uid, 'volumes'));
       await removeTree(join(this.#memory, uid));
     });
