@@ -2,4 +2,6 @@
 export interface ContainerProblem {
   readonly reason: string;
   readonly message: string;
+  /** When it is tried again, milliseconds since the epoch. */
+  readonly until?: number;
 }

@@ -245,14 +245,16 @@ export class SyncPod implements PodSteps {
 
   #outcome(desired: DesiredPod, actions: PodActions, results: readonly SyncResult[]): SyncOutcome {
     const problems = new Map<string, ContainerProblem>();
-    for (const { name, reason, message } of actions.waiting) problems.set(name, { reason, message });
+    for (const { name, reason, message, notBefore } of actions.waiting)
+      problems.set(name, { reason, message, until: notBefore });
     const due = actions.waiting.map((w) => w.notBefore);
     for (const result of results) {
       if (result.ok) continue;
-      problems.set(result.target, { reason: result.reason, message: result.message });
       const container = actions.start.find((s) => s.container.name === result.target)?.container;
       const retryAt = container && this.#o.puller.retryAt(desired.pod, container);
-      due.push(Math.max(retryAt ?? 0, this.#o.clock.now() + failedStartRetryMs));
+      const until = Math.max(retryAt ?? 0, this.#o.clock.now() + failedStartRetryMs);
+      problems.set(result.target, { reason: result.reason, message: result.message, until });
+      due.push(until);
     }
     return { problems, backoffs: actions.backoffs, ...(due.length > 0 ? { wakeAt: Math.min(...due) } : {}) };
   }
