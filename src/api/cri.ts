@@ -649,6 +649,15 @@ export interface ContainerStatusResponse {
   readonly info?: Readonly<Record<string, string>>;
 }
 
+export interface UpdateContainerResourcesRequest {
+  readonly containerId?: string;
+  readonly linux?: LinuxContainerResources | null;
+  readonly windows?: WindowsContainerResources | null;
+  readonly annotations?: Readonly<Record<string, string>>;
+}
+
+export type UpdateContainerResourcesResponse = Readonly<Record<string, never>>;
+
 export interface ReopenContainerLogRequest {
   readonly containerId?: string;
 }

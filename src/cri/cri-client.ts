@@ -59,6 +59,9 @@ function runtimeService(channel: GrpcChannel, rpc: (method: string) => Rpc, usua
   const removeContainer = method<cri.RemoveContainerRequest, cri.RemoveContainerResponse>('RemoveContainer');
   const listContainers = method<cri.ListContainersRequest, cri.ListContainersResponse>('ListContainers');
   const containerStatus = method<cri.ContainerStatusRequest, cri.ContainerStatusResponse>('ContainerStatus');
+  const updateResources = method<cri.UpdateContainerResourcesRequest, cri.UpdateContainerResourcesResponse>(
+    'UpdateContainerResources',
+  );
   const reopenLog = method<cri.ReopenContainerLogRequest, cri.ReopenContainerLogResponse>('ReopenContainerLog');
   const execSync = rpc('ExecSync');
   const events = rpc('GetContainerEvents');
@@ -89,6 +92,8 @@ function runtimeService(channel: GrpcChannel, rpc: (method: string) => Rpc, usua
     listContainers: async (filter, signal) => (await listContainers({ filter }, signal)).containers ?? [],
     containerStatus: async (containerId, signal) =>
       (await containerStatus({ containerId, verbose: false }, signal)).status ?? {},
+    updateContainerResources: async (containerId, linux, signal) =>
+      void (await updateResources({ containerId, linux }, signal)),
     reopenContainerLog: async (containerId, signal) => void (await reopenLog({ containerId }, signal)),
     execSync: (containerId, command, timeoutSeconds, signal) => {
       // Without a time of its own the command may take as long as the caller's signal allows.

@@ -40,6 +40,7 @@ interface FakeContainer {
   reason: string;
   message: string;
   ignoresTerm: boolean;
+  resources: cri.LinuxContainerResources;
 }
 
 type Gate = { readonly promise: Promise<void>; readonly open: () => void };
@@ -190,6 +191,10 @@ export class FakeCri {
         await enter('ContainerStatus', [id], signal);
         return containerStatus(this.#container('ContainerStatus', id));
       },
+      updateContainerResources: async (id, linux, signal) => {
+        await enter('UpdateContainerResources', [id, linux], signal);
+        this.#update(id, linux);
+      },
       reopenContainerLog: async (id, signal) => {
         await enter('ReopenContainerLog', [id], signal);
         this.#running('ReopenContainerLog', id);
@@ -315,6 +320,7 @@ export class FakeCri {
       reason: '',
       message: '',
       ignoresTerm: false,
+      resources: reportedResources(config.linux?.resources ?? {}),
     };
     this.#containers.set(container.id, container);
     return container.id;
@@ -341,6 +347,13 @@ export class FakeCri {
     if (timeoutSeconds > 0 && container.ignoresTerm) await this.#clock.sleep(timeoutSeconds * 1000, signal);
     if (container.state !== cri.ContainerState.CONTAINER_RUNNING) return;
     this.#end(container, timeoutSeconds > 0 && !container.ignoresTerm ? 143 : 137);
+  }
+
+  #update(id: string, linux: cri.LinuxContainerResources): void {
+    const container = this.#container('UpdateContainerResources', id);
+    // The kernel's score is the only one that is not changed afterwards.
+    const { oomScoreAdj: _, ...changes } = reportedResources(linux);
+    container.resources = { ...container.resources, ...changes };
   }
 
   #remove(id: string): void {
@@ -447,10 +460,18 @@ function containerItem(container: FakeContainer): cri.Container {
 function containerStatus(container: FakeContainer): cri.ContainerStatus {
   const { id, config, state, createdAt, startedAt, finishedAt, exitCode, imageId, reason, message } = container;
   const { metadata = null, labels = {}, annotations = {}, mounts = [], logPath = '' } = config;
+  const resources = { linux: container.resources };
   const image = { image: config.image?.image ?? '' };
   const stamps = { createdAt, startedAt, finishedAt };
   return {
     ...{ id, metadata, state, ...stamps, exitCode, image, imageRef: imageId, reason, message },
-    ...{ labels, annotations, mounts, logPath },
+    ...{ labels, annotations, mounts, logPath, resources },
   };
+}
+
+/** What containerd remembers of a container's resources: what was set, as it was written. */
+function reportedResources(linux: cri.LinuxContainerResources): cri.LinuxContainerResources {
+  const { cpuPeriod, cpuQuota, cpuShares, memoryLimitInBytes, oomScoreAdj, memorySwapLimitInBytes } = linux;
+  const numbers = { cpuPeriod, cpuQuota, cpuShares, memoryLimitInBytes, oomScoreAdj, memorySwapLimitInBytes };
+  return Object.fromEntries(Object.entries(numbers).filter(([, value]) => value));
 }

@@ -30,6 +30,8 @@ export interface RuntimeService {
   removeContainer(containerId: string, signal: AbortSignal): Promise<void>;
   listContainers(filter: cri.ContainerFilter, signal: AbortSignal): Promise<readonly cri.Container[]>;
   containerStatus(containerId: string, signal: AbortSignal): Promise<cri.ContainerStatus>;
+  /** Changes what a created or running container may use. Members that are zero or absent stay as they are. */
+  updateContainerResources(containerId: string, linux: cri.LinuxContainerResources, signal: AbortSignal): Promise<void>;
   reopenContainerLog(containerId: string, signal: AbortSignal): Promise<void>;
   execSync(
     containerId: string,

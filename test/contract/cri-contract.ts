@@ -196,6 +196,30 @@ export function criContract(kind: string, fixture: () => CriFixture): void {
     await assert.rejects(runtime.execSync(await create(1), ['true'], 5, signal), /CONTAINER_CREATED state/);
   });
 
+  contract('resources are reported as they were set, and changed while the container runs', async () => {
+    const { runtime, config, sandboxId, image, exit } = await pod('resources');
+    const resources = { cpuPeriod: 100_000, cpuQuota: 20_000, cpuShares: 102, memoryLimitInBytes: 64 << 20 };
+    const container = containerConfig(image);
+    const linux = { ...container.linux, resources: { ...resources, oomScoreAdj: 900 } };
+    const id = await runtime.createContainer(sandboxId, { ...container, linux }, config, signal);
+    const reported = async () => {
+      const found = (await runtime.containerStatus(id, signal)).resources?.linux ?? {};
+      return [found.cpuQuota, found.cpuShares, found.memoryLimitInBytes, found.oomScoreAdj];
+    };
+    assert.deepEqual(await reported(), [20_000, 102, 64 << 20, 900]);
+    await runtime.startContainer(id, signal);
+    await runtime.updateContainerResources(id, { ...resources, cpuQuota: 40_000, oomScoreAdj: 800 }, signal);
+    assert.deepEqual(await reported(), [40_000, 102, 64 << 20, 900]);
+    await runtime.updateContainerResources(id, { cpuShares: 204, memoryLimitInBytes: 128 << 20 }, signal);
+    assert.deepEqual(await reported(), [40_000, 204, 128 << 20, 900]);
+    await exit(id, 0);
+    await untilExited(runtime, id);
+    assert.deepEqual(await reported(), [40_000, 204, 128 << 20, 900]);
+    await runtime.removeContainer(id, signal);
+    const late = runtime.updateContainerResources(id, resources, signal);
+    await assert.rejects(late, (error) => isCriCode(error, 'NOT_FOUND'));
+  });
+
   contract('an image is found by its name and its id', async () => {
     const { images, image } = fixture();
     const found = await images.imageStatus({ image }, signal);
