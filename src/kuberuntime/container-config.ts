@@ -1,10 +1,10 @@
 import type { Container, HTTPGetAction, LifecycleHandler, Pod } from '../api/core-v1.ts';
 import * as cri from '../api/cri.ts';
 import { criAnnotations, criLabels } from '../api/labels.ts';
+import { expandEnv, lookupIn } from '../lib/expand-env.ts';
 import { containerHash, goJson } from './container-hash.ts';
-import { expandEnv, lookupIn } from './expand-env.ts';
 import { defaultTerminationMessagePath } from './generate-mounts.ts';
-import { containerSecurityContext, type ImageUser } from './security-context.ts';
+import { containerSecurityContext, type ImageUser, mapMounts, type SecuritySettings } from './security-context.ts';
 
 export interface ContainerInput {
   readonly pod: Pod;
@@ -18,7 +18,7 @@ export interface ContainerInput {
   readonly mounts: readonly cri.Mount[];
   readonly devices: readonly cri.Device[];
   readonly resources: cri.LinuxContainerResources;
-  readonly seccompRoot: string;
+  readonly security: SecuritySettings;
 }
 
 /** The CRI configuration of one container, as kubelet 1.36 would send it. */
@@ -41,7 +41,7 @@ export function containerConfig(input: ContainerInput): cri.ContainerConfig {
     },
     annotations: annotations(pod, container, attempt),
     envs: [...input.env].map(([key, value]) => ({ key, value: Buffer.from(value) })),
-    mounts: input.mounts,
+    mounts: mapMounts(input.mounts, input.security.userNamespace),
     ...(input.devices.length > 0 ? { devices: input.devices } : {}),
     logPath: `${container.name}/${attempt}.log`,
     ...(container.stdin ? { stdin: true } : {}),
@@ -50,7 +50,7 @@ export function containerConfig(input: ContainerInput): cri.ContainerConfig {
     ...(stopSignal ? { stopSignal } : {}),
     linux: {
       resources: input.resources,
-      securityContext: containerSecurityContext(pod, container, input.imageUser, input.seccompRoot),
+      securityContext: containerSecurityContext(pod, container, input.imageUser, input.security),
     },
   };
 }

@@ -2,6 +2,7 @@ import type { Container, EnvFromSource, EnvVarSource, KeySelector, ResourceList,
 import { quantityMilliValue } from '../api/quantity.ts';
 import { waitingReason } from '../api/reasons.ts';
 import { messageOf } from '../lib/errors.ts';
+import { expandEnv, lookupIn } from '../lib/expand-env.ts';
 import {
   type EnvFieldContext,
   type ResourceFieldRef,
@@ -10,7 +11,6 @@ import {
 } from '../volumes/downward-api.ts';
 import { type EnvFile, parseEnvFile } from './env-file.ts';
 import type { EnvObjectValues } from './env-objects.ts';
-import { expandEnv, lookupIn } from './expand-env.ts';
 import { generateServiceEnv } from './service-env.ts';
 import { ContainerError } from './sync-error.ts';
 

@@ -1,7 +1,7 @@
 import type { Container, Pod, VolumeMount } from '../api/core-v1.ts';
 import * as cri from '../api/cri.ts';
 import { waitingReason } from '../api/reasons.ts';
-import { expandEnv } from './expand-env.ts';
+import { expandEnv } from '../lib/expand-env.ts';
 import { ContainerError } from './sync-error.ts';
 
 /** What a container can be given of a volume that is set up. */

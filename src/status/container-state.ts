@@ -24,7 +24,7 @@ export function observedState(
       return known?.terminated ? known : { waiting: {} };
     }
     case 'exited': {
-      const message = container.terminationMessage || container.message;
+      const message = [container.message, container.terminationMessage].filter(Boolean).join(': ');
       return {
         terminated: {
           exitCode: container.exitCode,

@@ -4,6 +4,7 @@ import { aggregateResources, qosClass } from '../api/pod.ts';
 import { conditionReason, podCondition } from '../api/reasons.ts';
 import { rfc3339 } from '../lib/timestamps.ts';
 import { type ObservedPod, readySandbox } from '../pod/observed.ts';
+import { orderPodIPs } from '../pod/order-pod-ips.ts';
 import type { ProbeView } from '../probes/probe-results.ts';
 import type { ContainerProblem } from '../workers/problems.ts';
 import { isEnding, isStopped, type WorkerState } from '../workers/worker-state.ts';
@@ -11,6 +12,7 @@ import { lostState } from './container-state.ts';
 import { type ConditionVerdict, disruptionVerdict, generateConditions } from './generate-conditions.ts';
 import { generateContainerStatuses } from './generate-container-statuses.ts';
 import { generatePhase, hasStarted } from './generate-phase.ts';
+import { limitMessages } from './limit-messages.ts';
 
 export interface PodStatusInput {
   readonly pod: Pod;
@@ -85,7 +87,7 @@ function containerStatuses(input: PodStatusInput, stopped: boolean): Statuses {
   const ending = isEnding(input.worker);
   const common = { pod, observed, problems, probes, inPostStart, ending, runtimeName };
   const generate = (kind: 'init' | 'regular' | 'ephemeral', containers: readonly Container[], before: Before) =>
-    generateContainerStatuses(containers, kind, { ...common, previous: before ?? [] });
+    limitMessages(generateContainerStatuses(containers, kind, { ...common, previous: before ?? [] }), pod);
   const init = generate('init', pod.spec.initContainers ?? [], previous?.initContainerStatuses);
   const regular = generate('regular', pod.spec.containers, previous?.containerStatuses);
   const ephemeral = generate('ephemeral', pod.spec.ephemeralContainers ?? [], previous?.ephemeralContainerStatuses);
@@ -150,19 +152,12 @@ function addresses(input: PodStatusInput, sandboxIPs: readonly string[]): Partia
   const { hostIPs, previous, pod } = input;
   const before = previous?.podIPs?.map((p) => p.ip) ?? [];
   // The address outlives the sandbox: people look at a finished pod and ask which one it had.
-  const own = sandboxIPs.length > 0 ? onePerFamily(sandboxIPs, hostIPs[0]) : before;
+  const own = sandboxIPs.length > 0 ? orderPodIPs(sandboxIPs, hostIPs[0]) : before;
   const podIPs = pod.spec.hostNetwork ? hostNetworkIPs(before, hostIPs) : own;
   return {
     ...(hostIPs[0] ? { hostIP: hostIPs[0], hostIPs: hostIPs.slice(0, 2).map((ip) => ({ ip })) } : {}),
     ...(podIPs[0] ? { podIP: podIPs[0], podIPs: podIPs.map((ip) => ({ ip })) } : {}),
   };
-}
-
-/** The first address of the node's own family, then the first of the other one. */
-function onePerFamily(ips: readonly string[], nodeIP: string | undefined): string[] {
-  const v4First = nodeIP === undefined || isIPv4(nodeIP);
-  const [v4, v6] = [ips.find((ip) => isIPv4(ip)), ips.find((ip) => !isIPv4(ip))];
-  return (v4First ? [v4, v6] : [v6, v4]).filter((ip) => ip !== undefined);
 }
 
 /** On the host's network a pod keeps the address it was first given; a second family may join it later. */

@@ -1,1 +1,0 @@
-export * from '../lib/expand-env.ts';
