@@ -131,6 +131,7 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
 
   await tasks.finished(signal);
   await notifier.stopping(AbortSignal.timeout(2_000));
+  podsHalf.probes[Symbol.dispose]();
   await podsHalf.workers.stop();
   podsHalf.statuses.stop();
   host.cri.close();

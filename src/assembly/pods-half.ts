@@ -21,13 +21,14 @@ import { PodCache } from '../pod/pod-cache.ts';
 import { PodManager } from '../pod/pod-manager.ts';
 import { PodNotes } from '../pod/pod-notes.ts';
 import { RuntimeEvents } from '../pod/runtime-events.ts';
-import { noProbes } from '../probes/probe-results.ts';
+import { type ProbedPod, ProbeManager } from '../probes/probe-manager.ts';
 import { MirrorPods } from '../status/mirror-pods.ts';
 import { StatusManager } from '../status/status-manager.ts';
 import type { ObjectSource } from '../volumes/object-source.ts';
 import type { VolumeManager } from '../volumes/volume-manager.ts';
 import { PodWorkers } from '../workers/pod-workers.ts';
 import { SyncPod } from '../workers/sync-pod.ts';
+import { isEnding, isStopped } from '../workers/worker-state.ts';
 import type { HostParts } from './host-parts.ts';
 
 export interface PodsHalfInput {
@@ -58,6 +59,7 @@ export interface PodsHalf {
   readonly pleg: Pleg;
   readonly runtimeEvents: RuntimeEvents;
   readonly workers: PodWorkers;
+  readonly probes: ProbeManager;
   readonly statuses: StatusManager;
   readonly notes: PodNotes;
   readonly mirrors: MirrorPods | undefined;
@@ -72,10 +74,22 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
   const notes = new PodNotes({ rootDir: flags.rootDir, log });
   // The only backward arrow: a key, and whoever is woken reads both truths anew.
   const wake = (uid: PodUid) => {
+    probes.sync(uid);
     workers.wake(uid);
     statuses.wake(uid);
   };
   const manager = new PodManager(clock.now, (uid, change) => (change === 'desired' ? wake(uid) : statuses.wake(uid)));
+  const probes: ProbeManager = new ProbeManager({
+    runtime,
+    cache,
+    notes,
+    pod: (uid) => probedPod(manager, workers, uid),
+    hostIPs: host.nodeIps,
+    events,
+    clock,
+    log,
+    wake,
+  });
   const pleg = new Pleg({ runtime, cache, clock, log, wake, terminationMessage: lastWords });
   const dirs = new PodDirs({
     rootDir: flags.rootDir,
@@ -95,10 +109,11 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
     puller,
     dirs,
     events,
+    clock,
     log,
     containers: {
       dirs,
-      seccompRoot: join(flags.rootDir, 'seccomp'),
+      security: { seccompRoot: join(flags.rootDir, 'seccomp'), seccompDefault: kubelet.seccompDefault },
       services: input.services,
       servicesRead: () => servicesRead,
       envObjects: new EnvObjects({ objects: input.objects, wake: (uid) => workers.wake(uid) }),
@@ -133,6 +148,9 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
       const { clusterDNS, clusterDomain } = kubelet;
       return generateDnsConfig(pod, { clusterDNS, clusterDomain, host: resolv, nodeIPs: host.nodeIps() });
     },
+    probes: probes.view,
+    notes,
+    startTime: (uid) => statuses.get(uid)?.startTime,
     node: input.node,
     wake: (uid) => workers.wake(uid),
     networkProblem: input.networkProblem,
@@ -145,13 +163,16 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
     log,
     sourcesReady: input.sourcesReady,
     syncFrequencyMs: kubelet.syncFrequency,
-    changed: (uid) => statuses.wake(uid),
+    changed: (uid) => {
+      probes.sync(uid);
+      statuses.wake(uid);
+    },
   });
   const statuses: StatusManager = new StatusManager({
     manager,
     cache,
     worker: (uid) => workers.view(uid),
-    probes: noProbes,
+    probes: probes.view,
     api,
     hostIPs: host.nodeIps,
     runtimeName: input.runtimeName,
@@ -163,7 +184,17 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
     subscribeContainerdEvents({ endpoint: kubelet.containerRuntimeEndpoint, clock, log }, signal);
   const runtimeEvents = new RuntimeEvents({ runtime, pleg, containerdEvents, clock, log });
   const mirrors = api && new MirrorPods({ api, manager, node: input.node, log });
-  return { manager, cache, pleg, runtimeEvents, workers, statuses, notes, mirrors };
+  return { manager, cache, pleg, runtimeEvents, workers, probes, statuses, notes, mirrors };
+}
+
+/** Before the workers begin, the pods that are wanted are taken for pods that go on: verdicts are there when the first look comes. */
+function probedPod(manager: PodManager, workers: PodWorkers, uid: PodUid): ProbedPod | undefined {
+  const view = workers.view(uid);
+  const desired = manager.get(uid) ?? view?.desired;
+  if (!desired || (view && isStopped(view.state))) return undefined;
+  const { pod, source } = desired;
+  const terminating = view ? isEnding(view.state) : pod.metadata.deletionTimestamp !== undefined;
+  return { pod, mirror: source === 'file' ? manager.mirrorOf(pod)?.pod : undefined, terminating };
 }
 
 function lastWords(status: cri.ContainerStatus): Promise<string> {
