@@ -68,25 +68,33 @@ export function gracePeriodSeconds(pod: Pod): number {
 }
 
 type Kind = 'requests' | 'limits';
+/** Whether the pod's overhead, what its sandbox needs beside the containers, is counted; it is unless said otherwise. */
+export interface TotalsOptions {
+  readonly overhead: boolean;
+}
 type Totals = Map<string, ParsedQuantity>;
 
 /**
  * What the pod asks for as a whole: the larger of its containers together and its init containers one
  * after another, each beside the sidecars before it (KEP-753); resources set for the pod itself count
- * instead (KEP-2837); its overhead comes on top.
+ * instead (KEP-2837); its overhead comes on top. A limit without a request is a request too, as the
+ * API's defaults have it.
  */
-export function podRequests(pod: Pod): ResourceList {
+export function podRequests(pod: Pod, options: TotalsOptions = { overhead: true }): ResourceList {
   const totals = containerTotals(pod, 'requests');
   replaceByPodLevel(totals, pod, 'requests');
-  for (const [name, quantity] of Object.entries(pod.spec.overhead ?? {})) add(totals, name, quantity);
+  for (const [name, limit] of Object.entries(pod.spec.resources?.limits ?? {})) {
+    if (!totals.has(name)) totals.set(name, parseQuantity(limit));
+  }
+  if (options.overhead) addAll(totals, pod.spec.overhead);
   return formatted(totals);
 }
 
 /** The same for limits. Overhead is added to a resource that is limited, and sets no limit alone. */
-export function podLimits(pod: Pod): ResourceList {
+export function podLimits(pod: Pod, options: TotalsOptions = { overhead: true }): ResourceList {
   const totals = containerTotals(pod, 'limits');
   replaceByPodLevel(totals, pod, 'limits');
-  for (const [name, quantity] of Object.entries(pod.spec.overhead ?? {})) {
+  for (const [name, quantity] of Object.entries(options.overhead ? (pod.spec.overhead ?? {}) : {})) {
     const limit = totals.get(name);
     if (limit && limit.nano !== 0n) add(totals, name, quantity);
   }
@@ -108,20 +116,25 @@ export function aggregateResources(pod: Pod): {
 
 function containerTotals(pod: Pod, kind: Kind): Totals {
   const totals: Totals = new Map();
-  for (const container of pod.spec.containers) addAll(totals, container.resources?.[kind]);
+  for (const container of pod.spec.containers) addAll(totals, resourcesOf(container, kind));
   const sidecars: Totals = new Map();
   const peak: Totals = new Map();
   for (const container of pod.spec.initContainers ?? []) {
     const needed: Totals = new Map(sidecars);
-    addAll(needed, container.resources?.[kind]);
+    addAll(needed, resourcesOf(container, kind));
     raiseTo(peak, needed);
     if (isSidecar(container)) {
-      addAll(totals, container.resources?.[kind]);
-      addAll(sidecars, container.resources?.[kind]);
+      addAll(totals, resourcesOf(container, kind));
+      addAll(sidecars, resourcesOf(container, kind));
     }
   }
   raiseTo(totals, peak);
   return totals;
+}
+
+/** What the container alone asks for, or is limited to. */
+export function resourcesOf({ resources }: Container, kind: Kind): ResourceList {
+  return kind === 'requests' ? { ...resources?.limits, ...resources?.requests } : (resources?.limits ?? {});
 }
 
 function replaceByPodLevel(totals: Totals, pod: Pod, kind: Kind): void {

@@ -90,6 +90,7 @@ function resourceOptions({ kubelet }: Config, facts: MachineFacts, cgroups: Cgro
     memoryCapacityBytes: facts.memoryBytes,
     hugePageSizes: facts.hugePages.map((p) => p.pageBytes),
     swapController: facts.swapController,
+    ...(kubelet.memorySwap.swapBehavior === 'LimitedSwap' ? { limitedSwapBytes: facts.swapBytes } : {}),
     singleProcessOomKill: kubelet.singleProcessOOMKill ?? cgroups.version === 1,
     podPidsLimit: kubelet.podPidsLimit,
   };

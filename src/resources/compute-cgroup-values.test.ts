@@ -206,6 +206,53 @@ test('without cpuCFSQuota nothing is limited in CPU', () => {
   assert.deepEqual([resources.cpuQuota, resources.cpuPeriod, resources.cpuShares], [undefined, undefined, 1024]);
 });
 
+test('what a container does not limit itself is limited by what the pod may use', () => {
+  const whole = { cpu: '2', memory: '1Gi', 'hugepages-2Mi': '4Mi' };
+  const own = container('a', { limits: { cpu: '1' }, requests: { cpu: '500m' } });
+  const none = container('b');
+  const pod = makePod([own, none], { resources: { requests: whole, limits: whole } });
+  const limits = (c: Container) => {
+    const r = containerResources(pod, c, options({}));
+    return [r.cpuShares, r.cpuQuota, r.memoryLimitInBytes, r.hugepageLimits?.[0]?.limit];
+  };
+  assert.deepEqual(limits(own), [512, 100_000, 2 ** 30, 4 * 2 ** 20]);
+  assert.deepEqual(limits(none), [2048, 200_000, 2 ** 30, 4 * 2 ** 20]);
+});
+
+describe('swap', () => {
+  const o = options({ cgroupVersion: 2, memoryCapacityBytes: 2 ** 30, limitedSwapBytes: 2 ** 29 });
+  const memory = (request: string, limit?: string) => ({
+    requests: { memory: request },
+    ...(limit === undefined ? {} : { limits: { memory: limit } }),
+  });
+  const table: [sentence: string, pod: Pod, o: ResourceOptions, expected: string | undefined][] = [
+    ['a burstable container gets its part', makePod([container('a', memory('256Mi', '512Mi'))]), o, String(2 ** 27)],
+    ['none where memory is bounded by its request', makePod([container('a', memory('1Mi', '1Mi'))]), o, '0'],
+    ['none without a request', makePod([container('a'), container('b', memory('1Mi'))]), o, '0'],
+    ['none for best effort', makePod([container('a')]), o, '0'],
+    ['none for critical pods', makePod([container('a', memory('1Mi'))], { priority: 2_000_000_000 }), o, '0'],
+    [
+      'none where pods may not swap',
+      makePod([container('a', memory('1Mi'))]),
+      options({ cgroupVersion: 2, memoryCapacityBytes: 2 ** 30 }),
+      '0',
+    ],
+    [
+      'nothing is said where swap cannot be bounded',
+      makePod([container('a', memory('1Mi'))]),
+      { ...o, swapController: false },
+      undefined,
+    ],
+  ];
+  for (const [sentence, pod, given, expected] of table) {
+    test(sentence, () => {
+      const [first] = pod.spec.containers;
+      assert.ok(first);
+      assert.equal(containerResources(pod, first, given).unified?.['memory.swap.max'], expected);
+    });
+  }
+});
+
 test('the burstable class weighs what its pods request; others do not count', () => {
   const guaranteed = makePod([container('a', { limits: { cpu: '1', memory: '1Gi' } })]);
   const pods = [makePod([container('a', cpu('1126m'))]), makePod([container('a', cpu('284m'))]), guaranteed];

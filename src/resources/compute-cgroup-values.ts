@@ -1,11 +1,11 @@
-import type { Container, Pod, QosClass, Quantity } from '../api/core-v1.ts';
+import type { Container, Pod, QosClass, Quantity, ResourceList } from '../api/core-v1.ts';
 import type { HugepageLimit, LinuxContainerResources } from '../api/cri.ts';
-import { qosClass } from '../api/pod.ts';
+import { isCriticalPod, qosClass, resourcesOf } from '../api/pod.ts';
 import { quantityMilliValue, quantityValue } from '../api/quantity.ts';
 import type { CgroupValues } from '../host/cgroups.ts';
 import { milliCpuToQuota, milliCpuToShares, pageSizeName } from './cpu-units.ts';
 import { oomScoreAdj } from './oom-score.ts';
-import { amount, everyContainerLimited, podResources } from './pod-resources.ts';
+import { everyContainerLimited, podResources } from './pod-resources.ts';
 
 /** What the values depend on besides the pod. */
 export interface ResourceOptions {
@@ -18,6 +18,8 @@ export interface ResourceOptions {
   readonly hugePageSizes: readonly number[];
   /** Whether cgroups can bound swap here. */
   readonly swapController: boolean;
+  /** The machine's swap in bytes, where pods may use it (LimitedSwap, on v2 only). */
+  readonly limitedSwapBytes?: number;
   /** On v2: an out-of-memory kill takes one process instead of the container. */
   readonly singleProcessOomKill: boolean;
   /** podPidsLimit; -1 is no limit. */
@@ -37,8 +39,9 @@ export interface NodeAllocatable {
 
 /** The `linux.resources` of a container's CRI configuration. */
 export function containerResources(pod: Pod, container: Container, options: ResourceOptions): LinuxContainerResources {
-  const limits = container.resources?.limits ?? {};
-  const cpuRequest = amount(container, 'requests', 'cpu');
+  // What the container does not limit itself, the pod does for it.
+  const limits = { ...pod.spec.resources?.limits, ...positive(container.resources?.limits ?? {}) };
+  const cpuRequest = resourcesOf(container, 'requests')['cpu'];
   const basic = linuxResources(
     {
       cpuRequestMilli: cpuRequest === undefined ? undefined : quantityMilliValue(cpuRequest),
@@ -49,8 +52,9 @@ export function containerResources(pod: Pod, container: Container, options: Reso
   );
   const memoryLimit = basic.memoryLimitInBytes;
   const v1NoSwap = options.cgroupVersion === 1 && options.swapController && memoryLimit;
-  const v2NoSwap = options.cgroupVersion === 2 && options.swapController;
-  const unified = { ...basic.unified, ...(v2NoSwap ? { 'memory.swap.max': '0' } : {}) };
+  const v2Swap = options.cgroupVersion === 2 && options.swapController;
+  const swap = v2Swap ? { 'memory.swap.max': String(swapBytes(pod, container, options)) } : {};
+  const unified = { ...basic.unified, ...swap };
   return {
     ...basic,
     oomScoreAdj: oomScoreAdj(pod, container, options.memoryCapacityBytes),
@@ -59,6 +63,22 @@ export function containerResources(pod: Pod, container: Container, options: Reso
     ...(Object.keys(unified).length ? { unified } : {}),
   };
 }
+
+/**
+ * How much swap the container may use: its part of the machine's memory, taken of the machine's swap.
+ * Only burstable containers that may use more memory than they ask for have any; critical pods have none.
+ */
+function swapBytes(pod: Pod, container: Container, options: ResourceOptions): number {
+  const qos = pod.status?.qosClass ?? qosClass(pod);
+  if (options.limitedSwapBytes === undefined || qos !== 'Burstable' || isCriticalPod(pod)) return 0;
+  const request = quantityValue(resourcesOf(container, 'requests')['memory'] ?? 0);
+  const limit = container.resources?.limits?.['memory'];
+  if (limit !== undefined && quantityValue(limit) === request) return 0;
+  return Math.trunc((request / options.memoryCapacityBytes) * options.limitedSwapBytes);
+}
+
+const positive = (list: ResourceList): ResourceList =>
+  Object.fromEntries(Object.entries(list).filter(([, quantity]) => quantityMilliValue(quantity) > 0));
 
 /** The `linux.resources` of a sandbox's CRI configuration: the pod's, without its overhead. */
 export function sandboxResources(pod: Pod, options: ResourceOptions): LinuxContainerResources {

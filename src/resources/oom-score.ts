@@ -1,7 +1,6 @@
 import type { Container, Pod } from '../api/core-v1.ts';
-import { qosClass } from '../api/pod.ts';
+import { isMirrorPod, isSidecar, isStaticPod, qosClass, resourcesOf } from '../api/pod.ts';
 import { quantityValue } from '../api/quantity.ts';
-import { amount } from './pod-resources.ts';
 
 const guaranteed = -997;
 const bestEffort = 1000;
@@ -21,21 +20,18 @@ export function oomScoreAdj(pod: Pod, container: Container, memoryCapacityBytes:
   const extra = unclaimedPerContainer(pod);
   const scoreOf = (c: Container) => 1000 - Math.floor((1000 * (memoryRequest(c) + extra)) / memoryCapacityBytes);
   // A sidecar must not die before the containers that it serves.
-  const isSidecar = container.restartPolicy === 'Always' && pod.spec.initContainers?.includes(container) === true;
-  const score = Math.min(...[container, ...(isSidecar ? pod.spec.containers : [])].map(scoreOf));
+  const serves = isSidecar(container) && pod.spec.initContainers?.includes(container) === true;
+  const score = Math.min(...[container, ...(serves ? pod.spec.containers : [])].map(scoreOf));
   return Math.min(Math.max(score, 1000 + guaranteed), bestEffort - 1);
 }
 
 function isNodeCritical(pod: Pod): boolean {
   if (pod.spec.priorityClassName !== 'system-node-critical') return false;
-  const annotations = pod.metadata.annotations ?? {};
-  const source = annotations['kubernetes.io/config.source'];
-  const isStatic = source !== undefined && source !== 'api';
-  return isStatic || 'kubernetes.io/config.mirror' in annotations || (pod.spec.priority ?? 0) >= systemCriticalPriority;
+  return isStaticPod(pod) || isMirrorPod(pod) || (pod.spec.priority ?? 0) >= systemCriticalPriority;
 }
 
 function memoryRequest(container: Container): number {
-  const request = amount(container, 'requests', 'memory');
+  const request = resourcesOf(container, 'requests')['memory'];
   return request === undefined ? 0 : quantityValue(request);
 }
 
@@ -43,10 +39,7 @@ function memoryRequest(container: Container): number {
 function unclaimedPerContainer(pod: Pod): number {
   const wholePod = pod.spec.resources?.requests?.['memory'];
   if (wholePod === undefined) return 0;
-  const sharing = [
-    ...pod.spec.containers,
-    ...(pod.spec.initContainers ?? []).filter((c) => c.restartPolicy === 'Always'),
-  ];
+  const sharing = [...pod.spec.containers, ...(pod.spec.initContainers ?? []).filter(isSidecar)];
   const claimed = sharing.reduce((sum, c) => sum + memoryRequest(c), 0);
   return Math.max(0, Math.floor((quantityValue(wholePod) - claimed) / sharing.length));
 }
