@@ -24,6 +24,7 @@ export const eventReason = {
   probeWarning: 'ProbeWarning',
   failedPostStartHook: 'FailedPostStartHook',
   failedPreStopHook: 'FailedPreStopHook',
+  lifecycleHttpFallback: 'LifecycleHTTPFallback',
   preempting: 'Preempting',
   deadlineExceeded: 'DeadlineExceeded',
   exceededGracePeriod: 'ExceededGracePeriod',

@@ -110,6 +110,7 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
     dirs,
     events,
     clock,
+    notes,
     log,
     containers: {
       dirs,

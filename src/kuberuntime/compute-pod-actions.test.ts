@@ -4,8 +4,10 @@ import type { Pod } from '../api/core-v1.ts';
 import { containerId, podUid, sandboxId } from '../api/ids.ts';
 import { deepFreeze } from '../lib/deep-freeze.ts';
 import type { ObservedContainer, ObservedPod, ObservedSandbox } from '../pod/observed.ts';
-import { computePodActions, type PodActions } from './compute-pod-actions.ts';
+import { noProbes, type ProbeView } from '../probes/probe-results.ts';
+import { computePodActions } from './compute-pod-actions.ts';
 import { containerHash } from './container-hash.ts';
+import type { PodActions } from './pod-actions.ts';
 import type { RestartBackoff } from './restart-backoff.ts';
 
 const now = Date.UTC(2026, 0, 2);
@@ -65,6 +67,7 @@ const observe = (sandboxes: ObservedSandbox[], containers: ObservedContainer[]):
 interface Case {
   readonly pod?: (pod: Pod) => Pod;
   readonly observed?: ObservedPod;
+  readonly probes?: ProbeView;
   readonly backoffs?: ReadonlyMap<string, RestartBackoff>;
   readonly expect: Record<string, unknown>;
 }
@@ -178,7 +181,7 @@ const cases: Record<string, Case> = {
   },
   'a changed definition kills the container': {
     observed: observe([sandbox()], [container('a', { hash: 'other' }), container('b')]),
-    expect: { kill: ['a0'] },
+    expect: { kill: ['a0'], start: ['container a 1'] },
   },
   'and starts the new one at once, whatever the policy': {
     pod: withPolicy('Never'),
@@ -246,6 +249,7 @@ for (const [sentence, c] of Object.entries(cases)) {
     const actions = computePodActions({
       pod,
       observed: c.observed && deepFreeze(c.observed),
+      probes: c.probes ?? noProbes,
       backoffs: c.backoffs ?? new Map(),
       maxBackoffMs: 300_000,
       now,

@@ -1,93 +1,36 @@
-import type { Container, Pod } from '../api/core-v1.ts';
-import type { ContainerId, SandboxId } from '../api/ids.ts';
-import { goDuration } from '../lib/go-duration.ts';
-import {
-  isAlive,
-  newestContainer,
-  type ObservedContainer,
-  type ObservedPod,
-  type ObservedSandbox,
-  runningContainers,
-} from '../pod/observed.ts';
-import { containerHash } from './container-hash.ts';
-import { nextRestart, type RestartBackoff } from './restart-backoff.ts';
+import type { Pod } from '../api/core-v1.ts';
+import { containersOf } from '../api/pod.ts';
+import { newestContainer, type ObservedPod, type ObservedSandbox, runningContainers } from '../pod/observed.ts';
+import { killAction, type Verdict } from './container-verdict.ts';
+import { decideInit } from './decide-init.ts';
+import { decideRegular } from './decide-regular.ts';
+import type { ActionInput, KillAction, PodActions } from './pod-actions.ts';
+import { removableContainers, removableSandboxes, resetOfAll } from './removable.ts';
+import type { RestartBackoff } from './restart-backoff.ts';
+import { restartsAllContainers, restartsOnFailure } from './restart-rules.ts';
 
-/** What has to happen so that the runtime matches the pod. Plain data: it logs well and needs no pod to read. */
-export interface PodActions {
-  readonly createSandbox: { readonly attempt: number } | undefined;
-  /** The sandbox to start containers in, when there is one already. */
-  readonly sandbox: ObservedSandbox | undefined;
-  readonly stopSandboxes: readonly SandboxId[];
-  readonly kill: readonly KillAction[];
-  readonly start: readonly StartAction[];
-  /** Containers that will be started, but not yet. */
-  readonly waiting: readonly WaitingAction[];
-  readonly removeContainers: readonly RemoveAction[];
-  readonly removeSandboxes: readonly SandboxId[];
-  /** Crash memory by container name, for the next call. */
-  readonly backoffs: ReadonlyMap<string, RestartBackoff>;
-  /** Nothing of this pod will ever run again. */
-  readonly completed: boolean;
-}
-
-export interface KillAction {
-  readonly id: ContainerId;
-  readonly name: string;
-  readonly reason: string;
-  readonly message: string;
-}
-
-/** A container that nobody asks for any more; its log goes with it. */
-export interface RemoveAction {
-  readonly id: ContainerId;
-  readonly name: string;
-  readonly attempt: number;
-}
-
-export interface StartAction {
-  readonly kind: 'init' | 'container';
-  readonly container: Container;
-  readonly attempt: number;
-}
-
-export interface WaitingAction {
-  readonly name: string;
-  readonly reason: string;
-  readonly message: string;
-  /** Milliseconds since the epoch. */
-  readonly notBefore: number;
-}
-
-export interface ActionInput {
-  readonly pod: Pod;
-  readonly observed: ObservedPod | undefined;
-  readonly backoffs: ReadonlyMap<string, RestartBackoff>;
-  readonly maxBackoffMs: number;
-  /** Milliseconds since the epoch. */
-  readonly now: number;
-}
-
-/** How many containers of one name are kept: the one that lives and the one before it, whose log people ask for. */
-const keptPerContainer = 2;
-
+/** Compares what is wanted with what runs. Pure: the same input gives the same plan. */
 export function computePodActions(input: ActionInput): PodActions {
   const { pod, observed } = input;
   const sandbox = usableSandbox(observed);
+  if (restartsAllContainers(pod, observed)) return beginAnew(input, sandbox);
+  const { verdicts, completed } = decideContainers(input, sandbox);
+  const start = verdicts.flatMap((v) => (v.type === 'start' ? [v.start] : []));
   const stale = observed?.sandboxes.filter((s) => s.id !== sandbox?.id) ?? [];
-  const decisions = decideContainers(input, sandbox);
-  const needsSandbox = !sandbox && decisions.start.length + decisions.waiting.length > 0;
-  const strays = strayContainers(pod, observed, sandbox);
   return {
     sandbox,
-    createSandbox: needsSandbox && decisions.start.length > 0 ? { attempt: nextSandboxAttempt(observed) } : undefined,
+    createSandbox: !sandbox && start.length > 0 ? { attempt: nextSandboxAttempt(observed) } : undefined,
     stopSandboxes: stale.filter((s) => s.state === 'ready').map((s) => s.id),
-    kill: [...strays, ...decisions.kill],
-    start: decisions.start,
-    waiting: decisions.waiting,
+    kill: [
+      ...strayContainers(pod, observed, sandbox),
+      ...verdicts.flatMap((v) => ('kill' in v && v.kill ? [v.kill] : [])),
+    ],
+    start,
+    waiting: verdicts.flatMap((v) => (v.type === 'wait' ? [v.wait] : [])),
     removeContainers: removableContainers(observed),
     removeSandboxes: removableSandboxes(observed, sandbox),
-    backoffs: decisions.backoffs,
-    completed: decisions.completed,
+    backoffs: remembered(input, verdicts),
+    completed,
   };
 }
 
@@ -103,137 +46,71 @@ const nextSandboxAttempt = (observed: ObservedPod | undefined): number => {
   return latest ? latest.attempt + 1 : 0;
 };
 
+function beginAnew(input: ActionInput, sandbox: ObservedSandbox | undefined): PodActions {
+  return {
+    ...{ sandbox, createSandbox: undefined, stopSandboxes: [], start: [], waiting: [], removeSandboxes: [] },
+    ...resetOfAll(input.pod, input.observed),
+    backoffs: input.backoffs,
+    completed: false,
+  };
+}
+
 /** Containers that run where or although they should not: in a sandbox that is not ours any more, or twice. */
 function strayContainers(
   pod: Pod,
   observed: ObservedPod | undefined,
   sandbox: ObservedSandbox | undefined,
 ): KillAction[] {
-  const wanted = new Set([...(pod.spec.initContainers ?? []), ...pod.spec.containers].map((c) => c.name));
+  const wanted = new Set(containersOf(pod).map(({ container }) => container.name));
   return runningContainers(observed)
     .filter((c) => c.sandboxId !== sandbox?.id || !wanted.has(c.name) || newestContainer(observed, c.name) !== c)
-    .map((c) => ({ id: c.id, name: c.name, reason: 'Stray', message: 'Container is not part of the pod any more' }));
+    .map((c) => killAction({ pod }, c, 'Stray', 'Container is not part of the pod any more'));
 }
 
 interface Decisions {
-  readonly kill: KillAction[];
-  readonly start: StartAction[];
-  readonly waiting: WaitingAction[];
-  readonly backoffs: Map<string, RestartBackoff>;
+  readonly verdicts: readonly Verdict[];
   readonly completed: boolean;
 }
 
+const completed: Decisions = { verdicts: [], completed: true };
+
+/** Ephemeral containers first: whoever looks for the reason why nothing starts must get in. */
 function decideContainers(input: ActionInput, sandbox: ObservedSandbox | undefined): Decisions {
-  const { pod, observed } = input;
-  const out: Decisions = { kill: [], start: [], waiting: [], backoffs: new Map(), completed: false };
-  const verdicts = pod.spec.containers.map((container) => decideContainer(input, container, sandbox, 'container'));
-  if (verdicts.every((v) => v.type === 'done')) return { ...out, completed: true };
+  const { pod } = input;
+  if (!sandbox && isLost(input)) return completed;
+  const regular = pod.spec.containers.map((container) => decideRegular(input, container, sandbox));
+  if (regular.every((v) => v.type === 'done')) return completed;
+  const init = decideInit(input, sandbox);
+  if (init.failed) return completed;
+  const verdicts = [...decideEphemeral(input, sandbox), ...init.verdicts, ...(init.initialized ? regular : [])];
+  return { verdicts, completed: false };
+}
 
-  const started = pod.spec.containers.some((c) => newestContainer(observed, c.name)?.sandboxId === sandbox?.id);
-  const initialized = sandbox !== undefined && started;
-  for (const container of pod.spec.initContainers ?? []) {
-    const sidecar = container.restartPolicy === 'Always';
-    if (initialized && !sidecar) continue;
-    const verdict = decideContainer(input, container, sandbox, 'init');
-    record(out, verdict);
-    if (verdict.type === 'done' && verdict.failed && !sidecar) return { ...out, completed: true };
-    const passed = (verdict.type === 'done' && !verdict.failed) || (sidecar && verdict.type === 'running');
-    // Init containers run one after the other; the next look goes on from here.
-    if (!passed && !initialized) return out;
+/** A pod that is never restarted does not get a second sandbox once something of it has run. */
+function isLost({ pod, observed }: ActionInput): boolean {
+  const hasRun = observed?.containers.some((c) => c.state !== 'created') === true;
+  return hasRun && !pod.spec.containers.some((container) => restartsOnFailure(container, pod));
+}
+
+/** Each is started once in the pod's life, and only beside what is there already. */
+function decideEphemeral({ pod, observed }: ActionInput, sandbox: ObservedSandbox | undefined): Verdict[] {
+  if (!sandbox) return [];
+  return (pod.spec.ephemeralContainers ?? [])
+    .filter(({ name }) => (newestContainer(observed, name)?.state ?? 'created') === 'created')
+    .map((container) => {
+      const target = container.targetContainerName && newestContainer(observed, container.targetContainerName);
+      const start = { kind: 'ephemeral' as const, container, attempt: 0, ...(target ? { targetId: target.id } : {}) };
+      return { type: 'start', start };
+    });
+}
+
+/** What is known of each container's crashes; a container that runs keeps its memory for its next end. */
+function remembered(input: ActionInput, verdicts: readonly Verdict[]): Map<string, RestartBackoff> {
+  const names = new Set(containersOf(input.pod).map(({ container }) => container.name));
+  const memories = new Map([...input.backoffs].filter(([name]) => names.has(name)));
+  for (const verdict of verdicts) {
+    if (verdict.type === 'start' && verdict.memory) memories.set(verdict.start.container.name, verdict.memory);
+    if (verdict.type === 'wait') memories.set(verdict.wait.name, verdict.memory);
   }
-  for (const verdict of verdicts) record(out, verdict);
-  return out;
-}
-
-function record(out: Decisions, verdict: Verdict): void {
-  if ('backoff' in verdict && verdict.backoff) out.backoffs.set(verdict.backoff.name, verdict.backoff.memory);
-  if (verdict.type === 'start') out.start.push(verdict.action);
-  else if (verdict.type === 'kill') out.kill.push(verdict.action);
-  else if (verdict.type === 'wait') out.waiting.push(verdict.action);
-}
-
-type Memory = { readonly name: string; readonly memory: RestartBackoff };
-type Verdict =
-  | { readonly type: 'running' }
-  | { readonly type: 'done'; readonly failed: boolean }
-  | { readonly type: 'kill'; readonly action: KillAction }
-  | { readonly type: 'start'; readonly action: StartAction; readonly backoff?: Memory }
-  | { readonly type: 'wait'; readonly action: WaitingAction; readonly backoff: Memory };
-
-function decideContainer(
-  input: ActionInput,
-  container: Container,
-  sandbox: ObservedSandbox | undefined,
-  kind: StartAction['kind'],
-): Verdict {
-  const last = newestContainer(input.observed, container.name);
-  const start = (attempt: number): Verdict => ({ type: 'start', action: { kind, container, attempt } });
-  if (!last) return start(0);
-  const here = last.sandboxId === sandbox?.id;
-  // Made, never started: whoever made it died in between. It is removed and made again under its own number.
-  if (last.state === 'created') return start(last.attempt);
-  const changed = last.hash !== '' && last.hash !== containerHash(container);
-  if (last.state === 'running' && here) {
-    if (!changed) return { type: 'running' };
-    const message = `Container ${container.name} definition changed, will be restarted`;
-    return { type: 'kill', action: { id: last.id, name: last.name, reason: 'Changed', message } };
-  }
-  if (last.state === 'unknown' && here) {
-    const message = `Container ${container.name} is in an unknown state, will be restarted`;
-    return { type: 'kill', action: { id: last.id, name: last.name, reason: 'Unknown', message } };
-  }
-  if (last.state === 'running' || last.state === 'unknown') return start(last.attempt + 1);
-  if (changed) return start(last.attempt + 1);
-  return decideExited(input, container, last, here, kind);
-}
-
-function decideExited(
-  input: ActionInput,
-  container: Container,
-  last: ObservedContainer,
-  here: boolean,
-  kind: StartAction['kind'],
-): Verdict {
-  const failed = last.exitCode !== 0;
-  const policy = container.restartPolicy ?? input.pod.spec.restartPolicy ?? 'Always';
-  // An init container that did its work is done whatever the policy, unless its sandbox went with it.
-  const finishedInit = kind === 'init' && container.restartPolicy !== 'Always' && !failed && here;
-  const again = kind === 'init' && !failed ? !here : policy === 'Always' || (policy === 'OnFailure' && failed);
-  const restart = container.restartPolicy === 'Always' || (again && !finishedInit);
-  if (!restart) return { type: 'done', failed };
-  const next = nextRestart(input.backoffs.get(container.name), last, input.maxBackoffMs);
-  const backoff: Memory = { name: container.name, memory: next.backoff };
-  // A wait that is longer than its own delay ends in a future that somebody set the clock back from.
-  const clockWentBack = next.notBefore - input.now > next.delayMs;
-  if (next.notBefore <= input.now || clockWentBack) {
-    return { type: 'start', action: { kind, container, attempt: last.attempt + 1 }, backoff };
-  }
-  const { name, namespace, uid } = input.pod.metadata;
-  const message = `back-off ${goDuration(next.delayMs)} restarting failed container=${container.name} pod=${name}_${namespace}(${uid})`;
-  return {
-    type: 'wait',
-    action: { name: container.name, reason: 'CrashLoopBackOff', message, notBefore: next.notBefore },
-    backoff,
-  };
-}
-
-function removableContainers(observed: ObservedPod | undefined): RemoveAction[] {
-  const seen = new Map<string, number>();
-  return (observed?.containers ?? [])
-    .filter((c) => {
-      const newer = seen.get(c.name) ?? 0;
-      seen.set(c.name, newer + 1);
-      return c.state === 'created' || (c.state === 'exited' && newer >= keptPerContainer);
-    })
-    .map(({ id, name, attempt }) => ({ id, name, attempt }));
-}
-
-/** Dead sandboxes that hold no container whose state or log anybody may still ask for. */
-function removableSandboxes(observed: ObservedPod | undefined, sandbox: ObservedSandbox | undefined): SandboxId[] {
-  const going = new Set<string>(removableContainers(observed).map((r) => r.id));
-  const latest = observed?.sandboxes[0];
-  return (observed?.sandboxes ?? [])
-    .filter((s) => s.state === 'notready' && s.id !== sandbox?.id && s !== latest)
-    .filter((s) => !observed?.containers.some((c) => c.sandboxId === s.id && (isAlive(c) || !going.has(c.id))))
-    .map((s) => s.id);
+  return memories;
 }

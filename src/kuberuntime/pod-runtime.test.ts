@@ -6,6 +6,7 @@ import type { Container } from '../api/core-v1.ts';
 import type * as cri from '../api/cri.ts';
 import { CriError } from '../cri/services.ts';
 import type { DesiredPod } from '../pod/pod-manager.ts';
+import { noProbes } from '../probes/probe-results.ts';
 import { desiredPod, podParts } from '../testing/pod-parts.ts';
 import { testImage } from '../testing/runtime-pods.ts';
 import { computePodActions } from './compute-pod-actions.ts';
@@ -15,7 +16,10 @@ const failure = (code: string) => new CriError('X', code, 'it broke');
 type Parts = ReturnType<typeof podParts>;
 
 const actionsFor = ({ cache, clock }: Parts, { pod, uid }: DesiredPod) =>
-  computePodActions({ pod, observed: cache.get(uid), backoffs: new Map(), maxBackoffMs: 300_000, now: clock.now() });
+  computePodActions({
+    ...{ pod, observed: cache.get(uid), probes: noProbes, backoffs: new Map() },
+    ...{ maxBackoffMs: 300_000, now: clock.now() },
+  });
 
 /** One start of what is missing, as a sync does it. */
 async function start(parts: Parts, desired = desiredPod()) {
@@ -101,9 +105,9 @@ const failures: Record<string, { desired?: DesiredPod; inject?: string; result: 
     event: /^Warning Failed spec.containers{a}: Error: spec.containers{a}.volumeDevices is not supported/,
   },
   'has an environment that cannot be made': {
-    desired: withA({ envFrom: [{}] }),
-    result: /^a CreateContainerConfigError: envFrom is not supported/,
-    event: /^Warning Failed spec.containers{a}: Error: envFrom is not supported/,
+    desired: withA({ envFrom: [{ configMapRef: { name: 'none' } }] }),
+    result: /^a CreateContainerConfigError: configmap "none" not found/,
+    event: /^Warning Failed spec.containers{a}: Error: configmap "none" not found/,
   },
   'has no image': {
     desired: withA({ image: 'registry.test/missing:1' }),

@@ -1,25 +1,33 @@
-import type { Container, ObjectReference, Pod, Secret } from '../api/core-v1.ts';
+import type { Container, EphemeralContainer, Pod, Secret } from '../api/core-v1.ts';
 import type * as cri from '../api/cri.ts';
-import type { PodUid } from '../api/ids.ts';
+import { containerId, type PodUid } from '../api/ids.ts';
 import { criAnnotations } from '../api/labels.ts';
+import { containersOf } from '../api/pod.ts';
 import { eventReason, waitingReason } from '../api/reasons.ts';
 import { isCriCode, type RuntimeService } from '../cri/services.ts';
 import type { EventSink } from '../kubeapi/event-sink.ts';
+import type { Clock } from '../lib/clock.ts';
 import { AgentError, adviceOf, errorFields, isAbort } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { Semaphore } from '../lib/semaphore.ts';
 import { type ObservedContainer, type ObservedPod, runningContainers } from '../pod/observed.ts';
 import type { Pleg } from '../pod/pleg.ts';
 import type { DesiredPod } from '../pod/pod-manager.ts';
-import type { KillAction, PodActions, StartAction } from './compute-pod-actions.ts';
+import type { PodNotes } from '../pod/pod-notes.ts';
+import { ContainerStopper, storedTarget } from './container-stopper.ts';
+import { killAction } from './container-verdict.ts';
 import { absolute, type ContainerVolume } from './generate-mounts.ts';
+import { HookError, HookRunner } from './hooks.ts';
 import { detailsOf, type ImagePuller } from './image-puller.ts';
+import type { KillAction, PodActions, StartAction } from './pod-actions.ts';
 import type { PodDirs } from './pod-dirs.ts';
+import { containerReference, podReference } from './pod-reference.ts';
 import { type ContainerSources, prepareContainer } from './prepare-container.ts';
 import { sandboxConfig } from './sandbox-config.ts';
 import { ContainerError } from './sync-error.ts';
 import type { SyncResult } from './sync-result.ts';
 import type { TellStep } from './sync-step.ts';
+import { TerminationTurns } from './termination-order.ts';
 
 /** What a sandbox and its containers are made with that does not come from the pod alone. */
 export interface PodSurroundings {
@@ -39,6 +47,8 @@ export interface PodRuntimeOptions {
   readonly dirs: PodDirs;
   readonly containers: ContainerSources;
   readonly events: EventSink;
+  readonly clock: Clock;
+  readonly notes: PodNotes;
   readonly log: Log;
   readonly podLogsDir: string;
   readonly hostIPs: () => readonly string[];
@@ -47,27 +57,29 @@ export interface PodRuntimeOptions {
 
 /** Sandboxes that are being made at a time: beyond a few they only get in each other's way on the network setup. */
 const maxParallelSandboxes = 8;
-/** Upstream's: a container always gets a moment to end by itself. */
-const minGraceSeconds = 2;
 
 /** Carries out what computePodActions decided. The only code that changes containers. */
 export class PodRuntime {
   readonly #o: PodRuntimeOptions;
   readonly #sandboxSlots = new Semaphore(maxParallelSandboxes);
+  readonly #hooks: HookRunner;
+  readonly #stopper: ContainerStopper;
 
   constructor(options: PodRuntimeOptions) {
     this.#o = options;
+    this.#hooks = new HookRunner(options);
+    this.#stopper = new ContainerStopper({ ...options, hooks: this.#hooks });
   }
 
   /** Step 1: what must not run is stopped, what nobody asks for any more is removed. */
   async clear(desired: DesiredPod, actions: PodActions, signal: AbortSignal): Promise<void> {
     const { runtime } = this.#o;
-    const grace = Math.max(desired.pod.spec.terminationGracePeriodSeconds ?? 30, minGraceSeconds);
-    await Promise.all(actions.kill.map((kill) => this.#kill(desired, kill, grace, signal)));
+    const podIP = this.#podIPs(desired.pod, actions.sandbox?.ips ?? [])[0];
+    await Promise.all(actions.kill.map((kill) => this.#kill(desired.pod, kill, podIP, signal)));
     for (const id of actions.stopSandboxes) await runtime.stopPodSandbox(id, signal);
-    for (const { id, name, attempt } of actions.removeContainers) {
+    for (const { id, name, attempt, keepLog } of actions.removeContainers) {
       await runtime.removeContainer(id, signal);
-      await this.#o.dirs.removeLog(desired.pod, name, id, attempt);
+      if (!keepLog) await this.#o.dirs.removeLog(desired.pod, name, id, attempt);
     }
     for (const id of actions.removeSandboxes) await runtime.removePodSandbox(id, signal);
   }
@@ -92,18 +104,18 @@ export class PodRuntime {
       ips = (await this.#o.pleg.sawSandbox(desired.uid, sandboxId, signal)).ips;
     }
     if (sandboxId === undefined) return [];
-    const podIPs = desired.pod.spec.hostNetwork ? this.#o.hostIPs() : ips;
+    const podIPs = this.#podIPs(desired.pod, ips);
     const hostsPath = await this.#o.dirs.writeHosts(desired.uid, desired.pod, podIPs);
+    const where: Where = { sandboxId, config, podIPs, hostsPath, around };
     const results: SyncResult[] = [];
-    for (const action of actions.start) {
-      results.push(
-        await this.#startContainer(desired, action, { sandboxId, config, podIPs, hostsPath, around }, signal),
-      );
-    }
+    for (const action of actions.start) results.push(await this.#startContainer(desired, action, where, signal));
     return results;
   }
 
-  /** Stops everything that runs for a pod, containers first, all with the same grace period; then its sandboxes. */
+  /**
+   * Stops everything that runs for a pod within one grace period: the regular containers at once, sidecars
+   * after them and in the reverse order of their start; then its sandboxes.
+   */
   async stop(
     uid: PodUid,
     desired: DesiredPod | undefined,
@@ -114,15 +126,16 @@ export class PodRuntime {
     const { runtime } = this.#o;
     this.#o.containers.envObjects.release(uid);
     const alive = runningContainers(observed);
+    const ips = observed?.sandboxes[0]?.ips ?? [];
+    const names = alive.map((c) => c.name);
+    const turns = desired && new TerminationTurns(desired.pod, names);
     await Promise.all(
-      alive.map((c) => {
-        const kill: KillAction = {
-          id: c.id,
-          name: c.name,
-          reason: 'Terminating',
-          message: `Stopping container ${c.name}`,
-        };
-        return desired ? this.#kill(desired, kill, grace, signal) : runtime.stopContainer(c.id, grace, signal);
+      alive.map(async (c) => {
+        const message = `Stopping container ${c.name}`;
+        const kill: KillAction = { id: c.id, name: c.name, reason: 'Terminating', message, gracePeriodSeconds: grace };
+        if (!desired) return this.#killStored(kill, ips[0], signal);
+        await this.#kill(desired.pod, kill, this.#podIPs(desired.pod, ips)[0], signal, () => turns?.turnOf(c.name));
+        turns?.ended(c.name);
       }),
     );
     await Promise.all((observed?.sandboxes ?? []).map((s) => runtime.stopPodSandbox(s.id, signal)));
@@ -142,13 +155,31 @@ export class PodRuntime {
     if (observed) await this.#o.pleg.refresh(uid, signal);
   }
 
-  async #kill(desired: DesiredPod, kill: KillAction, grace: number, signal: AbortSignal): Promise<void> {
-    this.#event(desired.pod, kill.name, 'Normal', eventReason.killing, kill.message);
-    this.#o.log.info(
-      { podUid: desired.uid, container: kill.name, id: kill.id, grace, reason: kill.reason },
-      'killing container',
-    );
-    await this.#o.runtime.stopContainer(kill.id, grace, signal);
+  async #kill(
+    pod: Pod,
+    kill: KillAction,
+    podIP: string | undefined,
+    signal: AbortSignal,
+    turn?: () => Promise<void> | undefined,
+  ): Promise<void> {
+    const known = containersOf(pod).find(({ container }) => container.name === kill.name);
+    const container = known?.container ?? { name: kill.name };
+    await this.#stopper.stop({ pod, kill, target: { pod, container, id: kill.id, podIP }, turn }, signal);
+  }
+
+  /** A container of a pod that nobody knows any more: its hook is in what the runtime stored with it. */
+  async #killStored(kill: KillAction, podIP: string | undefined, signal: AbortSignal): Promise<void> {
+    const status = await this.#o.runtime.containerStatus(kill.id, signal).catch((error: unknown) => {
+      if (isCriCode(error, 'NOT_FOUND')) return undefined;
+      throw error;
+    });
+    if (!status) return;
+    const target = { ...storedTarget(status, podIP), id: kill.id };
+    await this.#stopper.stop({ pod: undefined, kill, target }, signal);
+  }
+
+  #podIPs(pod: Pod, ips: readonly string[]): readonly string[] {
+    return pod.spec.hostNetwork ? this.#o.hostIPs() : ips;
   }
 
   #sandboxConfig(desired: DesiredPod, attempt: number, around: PodSurroundings): cri.PodSandboxConfig {
@@ -249,6 +280,8 @@ export class PodRuntime {
       throw startFailure(waitingReason.createContainerError, error, event);
     });
     event('Normal', eventReason.created, 'Container created');
+    // Told before it runs: nobody is to take it for started while its hook is not over.
+    if (container.lifecycle?.postStart) where.around.tell?.({ kind: 'postStart', container: container.name });
     await runtime.startContainer(id, signal).catch((error: unknown) => {
       throw startFailure(waitingReason.runContainerError, error, event);
     });
@@ -258,7 +291,37 @@ export class PodRuntime {
       // The container runs and its log is written; only those who look for the link miss it.
       this.#o.log.warn({ podUid: uid, container: container.name, ...errorFields(error) }, 'cannot link a log');
     });
+    await this.#postStart(desired, container, id, where.podIPs[0], signal);
     return id;
+  }
+
+  /**
+   * Runs the hook; a container whose hook fails is killed, and its restart policy says what comes of it. A
+   * hook that was cut off because keelson stopped is not run again: its container is taken for started.
+   */
+  async #postStart(
+    { pod, uid }: DesiredPod,
+    container: Container,
+    id: string,
+    podIP: string | undefined,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { notes } = this.#o;
+    const handler = container.lifecycle?.postStart;
+    if (!handler) return;
+    try {
+      await this.#hooks.run(handler, { pod, container, id, podIP }, signal);
+    } catch (error) {
+      if (!(error instanceof HookError)) throw error;
+      // What the hook printed may be secret: the event, which many may read, does not repeat it.
+      this.#event(pod, container.name, 'Warning', eventReason.failedPostStartHook, 'PostStartHook failed');
+      const last = { id: containerId(id), name: container.name };
+      const kill = killAction({ pod }, last, 'FailedPostStartHook', 'FailedPostStartHook', container);
+      await this.#kill(pod, kill, podIP, signal);
+      throw new ContainerError(waitingReason.postStartHookError, error.message, { cause: error });
+    }
+    const earlier = notes.get(uid).postStartDone ?? [];
+    notes.note(uid, { postStartDone: [...earlier.slice(1 - maxNotedHooks), id] });
   }
 
   async #containerConfig(
@@ -280,6 +343,7 @@ export class PodRuntime {
         hostsPath: where.hostsPath,
         volumes: where.around.volumes,
         resources: where.around.containerResources(container),
+        ...targetOf(action),
       },
       this.#o.containers,
       signal,
@@ -287,11 +351,20 @@ export class PodRuntime {
   }
 
   #event(pod: Pod, container: string, type: 'Normal' | 'Warning', reason: string, message: string): void {
-    const init = pod.spec.initContainers?.some((c) => c.name === container);
-    const fieldPath = `spec.${init ? 'initContainers' : 'containers'}{${container}}`;
-    this.#o.events.event({ ...podReference(pod), fieldPath }, type, reason, message);
+    this.#o.events.event(containerReference(pod, container), type, reason, message);
   }
 }
+
+/** Whose processes an ephemeral container sees besides its own. */
+function targetOf({ kind, container, targetId }: StartAction): { readonly targetId?: string } {
+  const name = kind === 'ephemeral' && (container as EphemeralContainer).targetContainerName;
+  if (!name) return {};
+  if (targetId) return { targetId };
+  throw new ContainerError(waitingReason.createContainerConfigError, `unable to find target container ${name}`);
+}
+
+/** More than a pod has containers that run at a time: what ended long ago is of interest to nobody. */
+const maxNotedHooks = 100;
 
 /** What logs are named after. */
 export interface PodName {
@@ -305,12 +378,6 @@ interface Where {
   readonly podIPs: readonly string[];
   readonly hostsPath: string;
   readonly around: PodSurroundings;
-}
-
-/** How events point at a pod. */
-export function podReference(pod: Pod): ObjectReference {
-  const { name, namespace = 'default', uid = '', resourceVersion } = pod.metadata;
-  return { apiVersion: 'v1', kind: 'Pod', name, namespace, uid, ...(resourceVersion ? { resourceVersion } : {}) };
 }
 
 function startFailure(

@@ -15,6 +15,7 @@ import { silentLog } from '../lib/log.ts';
 import { Pleg } from '../pod/pleg.ts';
 import { PodCache } from '../pod/pod-cache.ts';
 import type { DesiredPod } from '../pod/pod-manager.ts';
+import { PodNotes } from '../pod/pod-notes.ts';
 import { ManifestObjectSource } from '../volumes/manifest-object-source.ts';
 import { testImage } from './runtime-pods.ts';
 
@@ -44,15 +45,16 @@ export function podParts() {
   const events = new FakeEventSink();
   const { runtime, images } = fake;
   const objects = new ManifestObjectSource(() => ({ configMaps: [], secrets: [] }));
+  const notes = new PodNotes({ rootDir: join(root, 'root'), log: silentLog });
   const terminationMessage = async () => '';
   const pleg = new Pleg({ runtime, cache, clock, log: silentLog, wake: () => {}, terminationMessage });
   const puller = new ImagePuller({ images, clock, maxParallelPulls: 1 });
   const dirs = new PodDirs({ rootDir: join(root, 'root'), podLogsDir, clusterDomain: 'cluster.local' });
   const podRuntime = new PodRuntime({
-    ...{ runtime, pleg, puller, dirs, events, podLogsDir },
+    ...{ runtime, pleg, puller, dirs, events, clock, notes, podLogsDir },
     log: silentLog,
     containers: {
-      ...{ dirs, seccompRoot: join(root, 'seccomp'), services: () => [], servicesRead: () => true },
+      ...{ dirs, security: { seccompRoot: join(root, 'seccomp') }, services: () => [], servicesRead: () => true },
       ...{ allocatable: () => ({}), hostIPs: () => ['192.0.2.2'], handlers: () => [], selinux: false, log: silentLog },
       envObjects: new EnvObjects({ objects, wake: () => {} }),
       subPaths: { subPath: async ({ volumePath, subPath }) => join(volumePath, subPath) },
@@ -61,5 +63,5 @@ export function podParts() {
     pullSecrets: async () => [],
   });
   const remove = () => rmSync(root, { recursive: true, force: true });
-  return { root, clock, fake, cache, events, pleg, puller, dirs, podRuntime, [Symbol.dispose]: remove };
+  return { root, clock, fake, cache, events, pleg, puller, dirs, notes, podRuntime, [Symbol.dispose]: remove };
 }

@@ -3,7 +3,7 @@ import { type PodUid, podUid } from '../api/ids.ts';
 import { podKey } from '../api/pod.ts';
 import { eventReason } from '../api/reasons.ts';
 import type { EventSink } from '../kubeapi/event-sink.ts';
-import { podReference } from '../kuberuntime/pod-runtime.ts';
+import { podReference } from '../kuberuntime/pod-reference.ts';
 import type { Log } from '../lib/log.ts';
 import { type AdmissionDecision, decideAdmission } from '../pod/decide-admission.ts';
 import { isAlive, type ObservedPod } from '../pod/observed.ts';

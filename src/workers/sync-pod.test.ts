@@ -8,6 +8,7 @@ import { FakeCgroups } from '../host/fake-host.ts';
 import { AgentError } from '../lib/errors.ts';
 import { silentLog } from '../lib/log.ts';
 import { type DesiredPod, PodManager } from '../pod/pod-manager.ts';
+import { noProbes } from '../probes/probe-results.ts';
 import { QosCgroups } from '../resources/qos-cgroups.ts';
 import { desiredPod, podParts } from '../testing/pod-parts.ts';
 import { testImage } from '../testing/runtime-pods.ts';
@@ -43,7 +44,11 @@ function setUp() {
   const parts = podParts();
   const { clock, cache, pleg, puller, dirs, events } = parts;
   const cgroups = new FakeCgroups();
-  const state = { node: undefined as Node | undefined, networkProblem: undefined as string | undefined };
+  const state = {
+    node: undefined as Node | undefined,
+    networkProblem: undefined as string | undefined,
+    startTime: undefined as string | undefined,
+  };
   const manager = new PodManager(
     () => clock.now(),
     () => {},
@@ -52,6 +57,7 @@ function setUp() {
   const woken: PodUid[] = [];
   const steps = new SyncPod({
     ...{ cache, pleg, puller, dirs, events, clock, volumes, manager, resources, maxBackoffMs: 300_000 },
+    ...{ probes: noProbes, notes: parts.notes, startTime: () => state.startTime },
     runtime: parts.podRuntime,
     cgroups: new QosCgroups({ cgroups, cgroupRoot: '', allocatable: {}, log: silentLog, options: resources }),
     log: silentLog,

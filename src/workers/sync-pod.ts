@@ -4,11 +4,13 @@ import type { PodUid } from '../api/ids.ts';
 import { containersOf } from '../api/pod.ts';
 import { eventReason } from '../api/reasons.ts';
 import type { EventSink } from '../kubeapi/event-sink.ts';
-import { computePodActions, type PodActions } from '../kuberuntime/compute-pod-actions.ts';
+import { computePodActions } from '../kuberuntime/compute-pod-actions.ts';
 import type { DnsWarning } from '../kuberuntime/dns-config.ts';
 import type { ImagePuller } from '../kuberuntime/image-puller.ts';
+import type { PodActions } from '../kuberuntime/pod-actions.ts';
 import type { PodDirs } from '../kuberuntime/pod-dirs.ts';
-import { type PodRuntime, podReference } from '../kuberuntime/pod-runtime.ts';
+import { containerReference, podReference } from '../kuberuntime/pod-reference.ts';
+import type { PodRuntime } from '../kuberuntime/pod-runtime.ts';
 import type { SyncResult } from '../kuberuntime/sync-result.ts';
 import { unsupportedFields } from '../kuberuntime/unsupported-fields.ts';
 import type { Clock } from '../lib/clock.ts';
@@ -17,6 +19,8 @@ import type { Log } from '../lib/log.ts';
 import type { Pleg } from '../pod/pleg.ts';
 import type { PodCache } from '../pod/pod-cache.ts';
 import type { DesiredPod, PodManager } from '../pod/pod-manager.ts';
+import type { PodNotes } from '../pod/pod-notes.ts';
+import type { ProbeView } from '../probes/probe-results.ts';
 import {
   containerResources,
   type ResourceOptions,
@@ -25,6 +29,7 @@ import {
 } from '../resources/compute-cgroup-values.ts';
 import type { QosCgroups } from '../resources/qos-cgroups.ts';
 import { VolumeError } from '../volumes/volume-error.ts';
+import { ActiveDeadlines } from './active-deadlines.ts';
 import { Admission } from './admission.ts';
 import type { PodSteps, SyncOutcome, WorkerMemory } from './pod-workers.ts';
 import type { ContainerProblem } from './problems.ts';
@@ -51,6 +56,10 @@ export interface SyncPodOptions {
   readonly maxBackoffMs: number;
   readonly dns: (pod: Pod) => Promise<{ readonly config: DNSConfig; readonly warnings: readonly DnsWarning[] }>;
   readonly manager: PodManager;
+  readonly probes: ProbeView;
+  readonly notes: PodNotes;
+  /** The pod's startTime as it is reported, RFC 3339. */
+  readonly startTime: (uid: PodUid) => string | undefined;
   readonly node: () => Node | undefined;
   /** Looks at a pod again. */
   readonly wake: (uid: PodUid) => void;
@@ -62,20 +71,23 @@ export interface SyncPodOptions {
 export class SyncPod implements PodSteps {
   readonly #o: SyncPodOptions;
   readonly #admission: Admission;
+  readonly #deadlines: ActiveDeadlines;
 
   constructor(options: SyncPodOptions) {
     this.#o = options;
     this.#admission = new Admission({ ...options, granted: ({ pod }) => pod });
+    this.#deadlines = new ActiveDeadlines(options);
   }
 
   /**
    * 1. A pod that is new here is admitted, or the sync ends with the reason.
-   * 2. Observed and desired are compared; what must not run is stopped.
-   * 3. If anything is to start: cgroup, folders, volumes, then sandbox and containers.
-   * 4. The runtime is looked at again, so that the status shows what was done.
+   * 2. A pod whose time is over is ended.
+   * 3. Observed and desired are compared; what must not run is stopped.
+   * 4. If anything is to start: cgroup, folders, volumes, then sandbox and containers with their hooks.
+   * 5. The runtime is looked at again, so that the status shows what was done.
    */
   async sync(desired: DesiredPod, memory: WorkerMemory, signal: AbortSignal): Promise<SyncOutcome> {
-    const { cache, clock, runtime, maxBackoffMs } = this.#o;
+    const { cache, clock, runtime, maxBackoffMs, probes } = this.#o;
     const { pod, uid } = desired;
     const observed = cache.get(uid);
     if (!this.#admission.isIn(uid)) {
@@ -88,7 +100,10 @@ export class SyncPod implements PodSteps {
       }
       if (!observed?.containers.length) this.#warnUnsupported(pod);
     }
-    const actions = computePodActions({ pod, observed, backoffs: memory.backoffs, maxBackoffMs, now: clock.now() });
+    const { backoffs } = memory;
+    // Whoever ended it has woken the worker for the next phase.
+    if (this.#deadlines.watch(desired)) return { problems: new Map(), backoffs };
+    const actions = computePodActions({ pod, observed, probes, backoffs, maxBackoffMs, now: clock.now() });
     if (actions.completed) {
       return { terminate: { kind: 'completed' }, problems: new Map(), backoffs: actions.backoffs };
     }
@@ -123,6 +138,7 @@ export class SyncPod implements PodSteps {
     gracePeriodSeconds: number,
     signal: AbortSignal,
   ): Promise<void> {
+    this.#deadlines.forget(uid);
     const observed = await this.#o.pleg.refresh(uid, signal);
     await this.#o.runtime.stop(uid, desired, observed, gracePeriodSeconds, signal);
   }
@@ -139,6 +155,7 @@ export class SyncPod implements PodSteps {
     const observed = this.#o.cache.get(uid);
     const { name, namespace = 'default' } = desired?.pod.metadata ?? observed ?? {};
     if (name !== undefined) await this.#o.runtime.remove(uid, { name, namespace }, observed, signal);
+    await this.#o.notes.forget(uid);
     await this.#o.volumes.removePodDir(uid);
   }
 
@@ -220,7 +237,7 @@ export class SyncPod implements PodSteps {
   }
 
   #warnUnsupported(pod: Pod): void {
-    const containers = [...(pod.spec.initContainers ?? []), ...pod.spec.containers];
+    const containers = containersOf(pod).map(({ container }) => container);
     const ignored = new Set(
       containers
         .flatMap((c) => unsupportedFields(pod, c))
@@ -238,8 +255,7 @@ export class SyncPod implements PodSteps {
     for (const wait of actions.waiting) {
       if (memory.backoffs.get(wait.name)?.lastEndAt === actions.backoffs.get(wait.name)?.lastEndAt) continue;
       const message = `Back-off restarting failed container ${wait.name} in pod ${name}_${namespace}(${uid})`;
-      const fieldPath = containersOf(desired.pod).find((c) => c.container.name === wait.name)?.fieldPath ?? '';
-      this.#o.events.event({ ...podReference(desired.pod), fieldPath }, 'Warning', eventReason.backOff, message);
+      this.#o.events.event(containerReference(desired.pod, wait.name), 'Warning', eventReason.backOff, message);
     }
   }
 
