@@ -1,4 +1,4 @@
-import type { PodStatus } from '../api/core-v1.ts';
+import type { Pod, PodStatus } from '../api/core-v1.ts';
 import type { PodUid } from '../api/ids.ts';
 import { podKey } from '../api/pod.ts';
 import { computeStrategicStatusPatch } from '../kubeapi/compute-patch.ts';
@@ -13,6 +13,8 @@ import type { PodCache } from '../pod/pod-cache.ts';
 import type { DesiredPod, PodManager } from '../pod/pod-manager.ts';
 import type { ProbeView } from '../probes/probe-results.ts';
 import type { WorkerView } from '../workers/pod-workers.ts';
+import { differsInSentencesOnly, withExplanation } from './condition-messages.ts';
+import { type Explanation, explainPod } from './explain-pod.ts';
 import { isNodeCondition } from './generate-conditions.ts';
 import { generatePodStatus } from './generate-pod-status.ts';
 
@@ -26,6 +28,8 @@ export interface StatusManagerOptions {
   readonly hostIPs: () => readonly string[];
   /** What the runtime calls itself; empty until it has answered: then its name is part of every container id. */
   readonly runtimeName: () => string;
+  /** How far the pull of an image is, in words. */
+  readonly pullProgress?: (image: string) => string | undefined;
   readonly clock: Clock;
   readonly log: Log;
   /** Called when a pod's derived status changed. */
@@ -34,6 +38,9 @@ export interface StatusManagerOptions {
 
 interface Entry {
   status: PodStatus;
+  explanation: Explanation | undefined;
+  /** What was last brought to the server in this run. */
+  sent: PodStatus | undefined;
   /** What the API server holds, as far as we know: the base of the next patch. */
   reported: PodStatus | undefined;
   /** UID of the API object that carries the status: the pod's own, or its mirror's. */
@@ -49,6 +56,8 @@ interface Entry {
 const retry = { initialMs: 250, maxMs: 10_000 } as const;
 /** A pod that starts says so only when it takes longer than this, and how far it is no more often: most are Ready by then, and one patch does. */
 const startingPaceMs = 2_000;
+/** Why a pod waits is told no more often than this when nothing else of it has changed. */
+const sentencePaceMs = 10_000;
 /** Requests in flight: statuses must not crowd out the watch and the lease. */
 const maxParallelRequests = 8;
 
@@ -72,6 +81,15 @@ export class StatusManager {
     return this.#entries.get(uid)?.status;
   }
 
+  /** Why the pod is not ready, as of now. */
+  explain(uid: PodUid): Explanation | undefined {
+    const entry = this.#entries.get(uid);
+    const view = this.#o.worker(uid);
+    const pod = this.#o.manager.get(uid)?.pod ?? view?.desired?.pod;
+    if (!entry || !view || !pod) return undefined;
+    return this.#explain(uid, pod, view, entry.status, entry.explanation);
+  }
+
   wake(uid: PodUid): void {
     const desired = this.#o.manager.get(uid);
     const view = this.#o.worker(uid);
@@ -93,21 +111,27 @@ export class StatusManager {
 
   #derive(desired: DesiredPod, view: WorkerView): Entry {
     const { cache, clock, hostIPs, manager, probes, changed } = this.#o;
-    const known = this.#entries.get(desired.uid);
-    const stored = desired.source === 'api' ? desired.pod.status : manager.mirrorOf(desired.pod)?.pod.status;
-    const status = generatePodStatus({
-      pod: desired.pod,
-      observed: cache.get(desired.uid),
+    const { pod, uid } = desired;
+    const known = this.#entries.get(uid);
+    const stored = desired.source === 'api' ? pod.status : manager.mirrorOf(pod)?.pod.status;
+    const plain = generatePodStatus({
+      pod,
+      observed: cache.get(uid),
       worker: view.state,
       problems: view.problems,
       probes,
+      inPostStart: view.progress?.step.kind === 'postStart' ? view.progress.step.container : undefined,
       previous: withForeignConditions(known?.status ?? stored, stored),
       hostIPs: hostIPs(),
       runtimeName: this.#o.runtimeName(),
       now: clock.now(),
     });
+    const explanation = this.#explain(uid, pod, view, plain, known?.explanation);
+    const status = withExplanation(plain, explanation);
     const entry: Entry = known ?? {
       status,
+      explanation,
+      sent: undefined,
       reported: undefined,
       objectUid: undefined,
       sentAt: 0,
@@ -116,21 +140,27 @@ export class StatusManager {
       failures: 0,
       timer: undefined,
     };
-    const differs = !known || JSON.stringify(known.status) !== JSON.stringify(status);
+    const differs = !known || !differsInSentencesOnly(known.status, status);
     entry.status = status;
-    this.#entries.set(desired.uid, entry);
-    if (differs) changed(desired.uid);
+    entry.explanation = explanation;
+    this.#entries.set(uid, entry);
+    if (differs) changed(uid);
     return entry;
+  }
+
+  #explain(uid: PodUid, pod: Pod, worker: WorkerView, status: PodStatus, previous: Explanation | undefined) {
+    const { cache, clock, probes, pullProgress = () => undefined } = this.#o;
+    const observed = cache.get(uid);
+    return explainPod({ pod, status, observed, worker, probes, pullProgress, previous, now: clock.now() });
   }
 
   #sendSoon(desired: DesiredPod, entry: Entry): void {
     if (entry.sending || this.#stopped.signal.aborted) return;
-    const waits = entry.status.phase === 'Pending' && entry.failures === 0 && !hasNews(entry.status);
-    const since = this.#o.clock.now() - Math.max(desired.seenAt, entry.sentAt);
-    if (waits && since < startingPaceMs) {
-      entry.timer ??= this.#o.clock.after(startingPaceMs - since, () => {
+    const delay = this.#pause(desired, entry);
+    if (delay > 0) {
+      entry.timer ??= this.#o.clock.after(delay, () => {
         entry.timer = undefined;
-        this.#sendSoon(desired, entry);
+        this.wake(desired.uid);
       });
       return;
     }
@@ -139,12 +169,24 @@ export class StatusManager {
     void this.#send(desired.uid, entry);
   }
 
+  /** How long a report that only tells of progress may wait for better news, in milliseconds. */
+  #pause(desired: DesiredPod, { status, sent, sentAt, failures, objectUid }: Entry): number {
+    const now = this.#o.clock.now();
+    if (failures > 0) return 0;
+    const isSame = objectUid === this.#target(desired)?.uid;
+    if (isSame && sent && sent !== status && differsInSentencesOnly(sent, status)) {
+      return JSON.stringify(sent) === JSON.stringify(status) ? 0 : sentAt + sentencePaceMs - now;
+    }
+    const starts = status.phase === 'Pending' && !hasNews(status);
+    return starts ? Math.max(desired.seenAt, sentAt) + startingPaceMs - now : 0;
+  }
+
   async #send(uid: PodUid, entry: Entry): Promise<void> {
     entry.sending = true;
     try {
       let sent: PodStatus | undefined;
       // What changes while a request is on its way is found here, not queued: only the newest status counts.
-      while (sent !== entry.status || this.#isToDelete(uid, entry)) {
+      while (!sent || this.#isOutdated(uid, entry, sent)) {
         const status = entry.status;
         await this.#slots.run(this.#stopped.signal, () => this.#sendOnce(uid, entry, status));
         sent = status;
@@ -162,6 +204,11 @@ export class StatusManager {
       });
     } finally {
       entry.sending = false;
+    }
+    // A sentence that changed meanwhile follows in its own time.
+    const desired = this.#o.manager.get(uid);
+    if (desired && entry.failures === 0 && JSON.stringify(entry.sent) !== JSON.stringify(entry.status)) {
+      if (entry.sent && !entry.deleted) this.#sendSoon(desired, entry);
     }
   }
 
@@ -185,8 +232,9 @@ export class StatusManager {
         await api.patch(pods, { namespace, name }, patch, this.#stopped.signal);
       }
       entry.reported = status;
+      entry.sent = status;
       entry.sentAt = this.#o.clock.now();
-      if (entry.status !== status || !this.#isToDelete(uid, entry)) return;
+      if (!differsInSentencesOnly(entry.status, status) || !this.#isToDelete(uid, entry)) return;
       await api.delete(pods, { namespace, name }, { gracePeriodSeconds: 0, uid: target.uid }, this.#stopped.signal);
       entry.deleted = true;
       log.info({ podUid: uid, pod: podKey(desired.pod) }, 'pod removed from the API server');
@@ -196,6 +244,14 @@ export class StatusManager {
       entry.reported = status;
       entry.deleted = true;
     }
+  }
+
+  /** Whether there is more to tell than a new sentence, or another object to tell it of. */
+  #isOutdated(uid: PodUid, entry: Entry, sent: PodStatus): boolean {
+    const desired = this.#o.manager.get(uid);
+    const target = desired && this.#target(desired);
+    const moved = target !== undefined && target.uid !== entry.objectUid;
+    return moved || !differsInSentencesOnly(sent, entry.status) || this.#isToDelete(uid, entry);
   }
 
   /** A pod that is deleted at the API server and has left no trace here. */

@@ -1,0 +1,52 @@
+import type { PodCondition, PodStatus } from '../api/core-v1.ts';
+import { podCondition } from '../api/reasons.ts';
+import { rfc3339 } from '../lib/timestamps.ts';
+import type { Explanation } from './explain-pod.ts';
+
+/** Stands between upstream's message, which others match on, and the sentence that says why. */
+const separator = '; ';
+
+/** Longer than this nobody reads, and every write of the status carries it up to four times. */
+const maxTextLength = 512;
+
+const explained: ReadonlySet<string> = new Set([
+  podCondition.readyToStartContainers,
+  podCondition.initialized,
+  podCondition.ready,
+  podCondition.containersReady,
+]);
+
+/** Steps that say why something of a pod ends, not why it does not begin: its conditions are as upstream writes them. */
+const notAdded: ReadonlySet<string> = new Set(['failed', 'resize', 'cleaning', 'stopping', 'preStop']);
+
+/**
+ * Adds the explanation to the conditions that are not fulfilled, behind upstream's own message. It names the
+ * moment since when, never how long: a duration would make a new status every second.
+ */
+export function withExplanation(status: PodStatus, explanation: Explanation | undefined): PodStatus {
+  if (!explanation || notAdded.has(explanation.step)) return status;
+  const { text, since } = explanation;
+  const short = text.length > maxTextLength ? `${text.slice(0, maxTextLength)}…` : text;
+  const sentence = `${short}, since ${rfc3339(since)}`;
+  const add = (condition: PodCondition): PodCondition => {
+    const { type, status: verdict, message } = condition;
+    if (verdict !== 'False' || !explained.has(type)) return condition;
+    return { ...condition, message: message ? `${message}${separator}${sentence}` : sentence };
+  };
+  return { ...status, conditions: status.conditions?.map(add) ?? [] };
+}
+
+/** Whether two statuses say the same but for the sentences that were added to them. */
+export function differsInSentencesOnly(a: PodStatus, b: PodStatus): boolean {
+  return JSON.stringify(withoutSentences(a)) === JSON.stringify(withoutSentences(b));
+}
+
+function withoutSentences(status: PodStatus): PodStatus {
+  const strip = (condition: PodCondition): PodCondition => {
+    const { type, message } = condition;
+    if (!explained.has(type)) return condition;
+    const own = type === podCondition.readyToStartContainers ? '' : message?.split(separator)[0];
+    return { ...condition, message: own ?? '' };
+  };
+  return { ...status, conditions: status.conditions?.map(strip) ?? [] };
+}
