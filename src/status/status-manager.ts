@@ -175,10 +175,10 @@ export class StatusManager {
     if (failures > 0) return 0;
     const isSame = objectUid === this.#target(desired)?.uid;
     if (isSame && sent && sent !== status && differsInSentencesOnly(sent, status)) {
-      return JSON.stringify(sent) === JSON.stringify(status) ? 0 : sentAt + sentencePaceMs - now;
+      return JSON.stringify(sent) === JSON.stringify(status) ? 0 : leftOf(sentencePaceMs, sentAt, now);
     }
     const starts = status.phase === 'Pending' && !hasNews(status);
-    return starts ? Math.max(desired.seenAt, sentAt) + startingPaceMs - now : 0;
+    return starts ? leftOf(startingPaceMs, Math.max(desired.seenAt, sentAt), now) : 0;
   }
 
   async #send(uid: PodUid, entry: Entry): Promise<void> {
@@ -284,6 +284,9 @@ function withForeignConditions(ours: PodStatus | undefined, stored: PodStatus | 
   const kept = own.filter((c) => isNodeCondition(c));
   return { ...ours, conditions: [...kept, ...foreign] };
 }
+
+/** What is left of a pause; nothing when it began in the future, because the clock was set back. */
+const leftOf = (pauseMs: number, since: number, now: number): number => (since > now ? 0 : since + pauseMs - now);
 
 /** What is ours to write: the conditions of others may have changed again since we saw them. */
 const ownPart = (status: PodStatus): PodStatus =>
