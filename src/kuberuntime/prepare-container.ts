@@ -18,14 +18,15 @@ import {
   volumeDevices,
 } from './generate-mounts.ts';
 import type { PodDirs } from './pod-dirs.ts';
-import { type ImageUser, nonRootViolation } from './security-context.ts';
+import { requireSeccompFile } from './seccomp-file.ts';
+import { type ImageUser, type NodeSecurity, nonRootViolation } from './security-context.ts';
 import { ContainerError } from './sync-error.ts';
 import { unsupportedFields } from './unsupported-fields.ts';
 
 /** What of the node goes into containers. */
 export interface ContainerSources {
   readonly dirs: PodDirs;
-  readonly seccompRoot: string;
+  readonly security: NodeSecurity;
   /** Services whose variables containers get; what is known now. */
   readonly services: () => Iterable<Service>;
   /** Whether the Services have been read at all. */
@@ -69,8 +70,12 @@ export interface ContainerRequest {
   readonly hostsPath: string;
   readonly volumes: ReadonlyMap<string, ContainerVolume>;
   readonly resources: cri.LinuxContainerResources;
+  /** The container whose processes an ephemeral one sees, by its id in the runtime. */
+  readonly targetId?: string;
   /** Which of the runtime's handlers runs the pod; '' is the default one. */
   readonly runtimeHandler?: string;
+  /** The user ids of a pod with users of its own. */
+  readonly userNamespace?: cri.UserNamespace | undefined;
 }
 
 /**
@@ -85,8 +90,8 @@ export async function prepareContainer(
 ): Promise<cri.ContainerConfig> {
   signal.throwIfAborted();
   const { pod, uid, container, attempt, image, volumes } = request;
-  const broken = unsupportedFields(pod, container).find((f) => f.severity === 'refuse');
-  if (broken) throw refused(`${broken.field} is not supported by this version of keelson`);
+  const [broken] = unsupportedFields(container);
+  if (broken) throw refused(`${broken} is not supported by this version of keelson`);
   const devices = volumeDevices(container, volumes);
   const env = await makeEnv(request, sources, signal);
   const planned = planVolumeMounts({
@@ -100,6 +105,7 @@ export async function prepareContainer(
   const imageUser = userOf(image);
   const refusal = nonRootViolation(pod, container, imageUser);
   if (refusal) throw refused(refusal);
+  await requireSeccompFile(pod, container, sources.security);
   const own = await resolveMounts(planned, request, sources, signal);
   const files = {
     hostsPath: request.podIPs.length > 0 || pod.spec.hostNetwork ? request.hostsPath : undefined,
@@ -115,7 +121,7 @@ export async function prepareContainer(
     mounts: [...own, ...nodeMounts(container, files, sources.selinux)],
     devices,
     resources: request.resources,
-    seccompRoot: sources.seccompRoot,
+    security: { ...sources.security, userNamespace: request.userNamespace, targetId: request.targetId },
   });
 }
 

@@ -307,8 +307,9 @@ export interface StartedContainer {
 }
 
 const running = cri.ContainerState.CONTAINER_RUNNING;
+/** By attempt before time: a clock that was set back makes what came later look older. */
 const newestContainerFirst = (a: ObservedContainer, b: ObservedContainer): number =>
-  b.createdAt - a.createdAt || b.attempt - a.attempt;
+  b.attempt - a.attempt || b.createdAt - a.createdAt;
 
 interface Listing {
   readonly name: string;

@@ -61,7 +61,7 @@ function setUp() {
     runtime: parts.podRuntime,
     cgroups: new QosCgroups({ cgroups, cgroupRoot: '', allocatable: {}, log: silentLog, options: resources }),
     log: silentLog,
-    dns: async () => ({ config: {}, warnings: [] }),
+    isolation: { allowedSysctls: [], appArmor: false },
     node: () => state.node,
     wake: (uid) => woken.push(uid),
     networkProblem: () => state.networkProblem,
@@ -161,16 +161,6 @@ test('a pod keeps its place until it is cleaned', async () => {
   await o.steps.stop(desired.uid, desired, 1, signal);
   await o.steps.clean(desired.uid, desired, signal);
   assert.equal((await o.steps.sync(next, noMemory, signal)).terminate, undefined);
-});
-
-test('what this version ignores is told once, when the pod is new', async () => {
-  using o = setUp();
-  const desired = desiredPod({ containers: [{ name: 'a', image: testImage, livenessProbe: {} }] });
-  for (let i = 0; i < 2; i++) await o.sync(desired);
-  const told = o.events.lines.filter((line) => line.includes('UnsupportedField'));
-  assert.deepEqual(told, [
-    'Warning UnsupportedField: This version of keelson ignores: spec.containers{a}.livenessProbe',
-  ]);
 });
 
 // --- Network ---

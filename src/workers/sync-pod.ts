@@ -1,21 +1,18 @@
 import type { Node, Pod } from '../api/core-v1.ts';
-import type { DNSConfig } from '../api/cri.ts';
 import type { PodUid } from '../api/ids.ts';
-import { containersOf } from '../api/pod.ts';
 import { eventReason } from '../api/reasons.ts';
 import type { EventSink } from '../kubeapi/event-sink.ts';
 import { computePodActions } from '../kuberuntime/compute-pod-actions.ts';
-import type { DnsWarning } from '../kuberuntime/dns-config.ts';
 import type { ImagePuller } from '../kuberuntime/image-puller.ts';
 import type { PodActions } from '../kuberuntime/pod-actions.ts';
 import type { PodDirs } from '../kuberuntime/pod-dirs.ts';
 import { containerReference, podReference } from '../kuberuntime/pod-reference.ts';
 import type { PodRuntime } from '../kuberuntime/pod-runtime.ts';
 import type { SyncResult } from '../kuberuntime/sync-result.ts';
-import { unsupportedFields } from '../kuberuntime/unsupported-fields.ts';
 import type { Clock } from '../lib/clock.ts';
 import { AgentError, adviceOf, errorFields, isAbort, withHint } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
+import type { IsolationFacts } from '../pod/isolation-violation.ts';
 import type { Pleg } from '../pod/pleg.ts';
 import type { PodCache } from '../pod/pod-cache.ts';
 import type { DesiredPod, PodManager } from '../pod/pod-manager.ts';
@@ -54,7 +51,7 @@ export interface SyncPodOptions {
   readonly log: Log;
   readonly resources: ResourceOptions;
   readonly maxBackoffMs: number;
-  readonly dns: (pod: Pod) => Promise<{ readonly config: DNSConfig; readonly warnings: readonly DnsWarning[] }>;
+  readonly isolation: IsolationFacts;
   readonly manager: PodManager;
   readonly probes: ProbeView;
   readonly notes: PodNotes;
@@ -98,7 +95,6 @@ export class SyncPod implements PodSteps {
         memory.tell?.({ kind: 'room' });
         return { problems: new Map(), backoffs: memory.backoffs, waitsFor: true };
       }
-      if (!observed?.containers.length) this.#warnUnsupported(pod);
     }
     const { backoffs } = memory;
     // Whoever ended it has woken the worker for the next phase.
@@ -178,15 +174,12 @@ export class SyncPod implements PodSteps {
     const cgroupParent = await cgroups.ensurePod(pod, signal);
     await dirs.create(uid, pod);
     memory.tell?.({ kind: 'volumes' });
-    const [volumes, dns] = await Promise.all([this.#setUpVolumes(desired, signal), this.#o.dns(pod)]);
-    for (const warning of dns.warnings)
-      this.#o.events.event(podReference(pod), 'Warning', warning.reason, warning.message);
+    const volumes = await this.#setUpVolumes(desired, signal);
     return runtime.start(
       desired,
       actions,
       {
         cgroupParent,
-        dns: dns.config,
         sandboxResources: sandboxResources(pod, resources),
         overhead: sandboxOverhead(pod, resources),
         containerResources: (container) => containerResources(pod, container, resources),
@@ -234,19 +227,6 @@ export class SyncPod implements PodSteps {
     const { reason, message } = verdict;
     this.#o.events.event(podReference(desired.pod), 'Warning', reason, message);
     return { terminate: { kind: 'rejected', reason, message }, problems: new Map(), backoffs: memory.backoffs };
-  }
-
-  #warnUnsupported(pod: Pod): void {
-    const containers = containersOf(pod).map(({ container }) => container);
-    const ignored = new Set(
-      containers
-        .flatMap((c) => unsupportedFields(pod, c))
-        .filter((f) => f.severity === 'ignore')
-        .map((f) => f.field),
-    );
-    if (ignored.size === 0) return;
-    const message = `This version of keelson ignores: ${[...ignored].join(', ')}`;
-    this.#o.events.event(podReference(pod), 'Warning', 'UnsupportedField', message);
   }
 
   /** One event per delayed restart, not one per look. */

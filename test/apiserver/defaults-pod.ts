@@ -11,6 +11,7 @@ export function defaultPodSpec(spec: Fields): void {
   const hostNetwork = spec['hostNetwork'] === true;
   for (const container of listAt(spec, 'initContainers')) defaultContainer(container, hostNetwork);
   for (const container of listAt(spec, 'containers')) defaultContainer(container, hostNetwork);
+  for (const container of listAt(spec, 'ephemeralContainers')) defaultContainer(container, hostNetwork);
   for (const volume of listAt(spec, 'volumes')) defaultVolume(volume);
 }
 

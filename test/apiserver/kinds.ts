@@ -53,6 +53,7 @@ export const PODS = kind('v1', 'Pod', 'pods', {
     ...STATUS,
     binding: ['create'],
     eviction: ['create'],
+    ephemeralcontainers: ['get', 'patch', 'update'],
     log: ['get'],
     exec: ['create', 'get'],
     attach: ['create', 'get'],

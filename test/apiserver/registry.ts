@@ -175,7 +175,7 @@ export class Registry {
     const { name } = current.metadata;
     const problems = [
       ...(subresource === 'status' ? [] : problemsOf(kind, updated)),
-      ...updateProblems(kind, updated, current, subresource === 'status' ? 'status' : 'main'),
+      ...updateProblems(kind, updated, current, subresource || 'main'),
     ];
     if (problems.length > 0) throw invalid(kind, name, problems);
     if (canonical(updated) === canonical(current)) return current;

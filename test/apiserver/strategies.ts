@@ -142,6 +142,12 @@ export function prepareForUpdate(
     if (current.metadata[key] !== undefined) Object.assign(metadata, { [key]: current.metadata[key] });
   }
   const identity = { kind: current.kind, apiVersion: current.apiVersion, metadata };
+  if (subresource === 'ephemeralcontainers') {
+    const spec = { ...current.spec, ephemeralContainers: wanted.spec?.['ephemeralContainers'] ?? [] };
+    const updated: ApiObject = { ...current, spec: structuredClone(spec), ...identity };
+    applyDefaults(kind, updated);
+    return updated;
+  }
   if (subresource) {
     const changed = (SUBRESOURCE_FIELDS[subresource] ?? []).map((key) => [key, wanted[key]]);
     const updated: ApiObject = { ...current, ...Object.fromEntries(changed), ...identity };

@@ -99,7 +99,7 @@ function podProblems(spec: Fields): FieldCause[] {
   const volumes = new Set(listAt(spec, 'volumes').map((volume) => stringAt(volume, 'name')));
   const names = new Set<string>();
   if (listAt(spec, 'containers').length === 0) found.push(required('spec.containers'));
-  for (const list of ['initContainers', 'containers']) {
+  for (const list of ['initContainers', 'containers', 'ephemeralContainers']) {
     for (const [index, container] of listAt(spec, list).entries()) {
       const path = `spec.${list}[${index}]`;
       const name = stringAt(container, 'name');
@@ -147,12 +147,12 @@ function serviceProblems(service: ApiObject): FieldCause[] {
   return found;
 }
 
-/** What an update may not do; `status` when it goes to the status subresource. */
+/** What an update may not do; `target` is the subresource that it goes to. */
 export function updateProblems(
   kind: ResourceKind,
   updated: ApiObject,
   current: ApiObject,
-  target: 'main' | 'status',
+  target: string,
 ): FieldCause[] {
   if (kind === PODS && target === 'status') {
     const qos = stringAt(updated, 'status.qosClass');
@@ -160,6 +160,7 @@ export function updateProblems(
       ? []
       : [invalidValue('status.qosClass', qos, 'field is immutable')];
   }
+  if (kind === PODS && target === 'ephemeralcontainers') return ephemeralProblems(updated, current);
   if (kind === PODS && !sameJson(unchangeable(updated.spec), unchangeable(current.spec))) {
     return [
       {
@@ -191,6 +192,20 @@ export function updateProblems(
         ];
   }
   return [];
+}
+
+/** Ephemeral containers are only ever added. */
+function ephemeralProblems(updated: ApiObject, current: ApiObject): FieldCause[] {
+  const [now, before] = [updated, current].map((pod) => listAt(pod.spec, 'ephemeralContainers'));
+  return (before ?? []).every((container, i) => sameJson(container, now?.[i]))
+    ? []
+    : [
+        {
+          reason: 'FieldValueForbidden',
+          message: 'Forbidden: existing ephemeral containers may not be changed or removed',
+          field: 'spec.ephemeralContainers',
+        },
+      ];
 }
 
 /** A pod's spec without what an update may change. */
