@@ -61,6 +61,36 @@ test("a pod's hosts name its addresses, and are written again when those change"
   assert.equal(mode('root/pods/u1/etc-hosts'), 0o644);
 });
 
+test('hosts are written over where they are: containers have the very file mounted', async () => {
+  await dirs.create(uid, pod);
+  const path = await dirs.writeHosts(uid, pod, ['10.88.0.2', 'fd00::2']);
+  const { ino } = statSync(path);
+  writeFileSync(path, `${'# by a container\n'.repeat(100)}`);
+  await dirs.writeHosts(uid, pod, ['10.88.0.3']);
+  assert.equal(statSync(path).ino, ino);
+  const text = readFileSync(path, 'utf8');
+  assert.match(text, /^# Kubernetes-managed hosts file\.\n/);
+  assert.match(text, /\n10\.88\.0\.3\tp\n$/);
+});
+
+/** What lies in a container's log folder, and the attempt that comes next. */
+const attempts: Record<string, { logs: string[]; expect: number }> = {
+  'nothing yet': { logs: [], expect: 0 },
+  'one log': { logs: ['0.log'], expect: 1 },
+  'a gap does not matter': { logs: ['5.log', '23.log'], expect: 24 },
+  'rotated logs count': { logs: ['6.log', '7.log.20260101-000000.gz'], expect: 8 },
+  'files of others do not': { logs: ['x9.log', '-9.log', '9a.log', '12', '3.log', '99999999999.log'], expect: 4 },
+};
+
+for (const [sentence, { logs, expect }] of Object.entries(attempts)) {
+  test(`the next attempt by the logs: ${sentence}`, async () => {
+    await dirs.create(uid, pod);
+    if (logs.length > 0) mkdirSync(at('log/pods/ns_p_u1/a'));
+    for (const name of logs) writeFileSync(at(`log/pods/ns_p_u1/a/${name}`), '');
+    assert.equal(await dirs.nextAttempt(pod, 'a'), expect);
+  });
+}
+
 test('a subdomain makes a full name', async () => {
   await dirs.create(uid, pod);
   const inDomain = { ...pod, spec: { ...pod.spec, hostname: 'h', subdomain: 'sub' } };
