@@ -13,7 +13,7 @@ import { createKubeClient, type KubeClient } from './kubeapi/client.ts';
 import { EventRecorder, LogEventSink } from './kubeapi/event-recorder.ts';
 import type { EventSink } from './kubeapi/event-sink.ts';
 import { Reflector } from './kubeapi/reflector.ts';
-import { pods } from './kubeapi/resources.ts';
+import { pods, runtimeClasses } from './kubeapi/resources.ts';
 import { systemClock as clock } from './lib/clock.ts';
 import type { Log } from './lib/log.ts';
 import { Tasks } from './lib/tasks.ts';
@@ -69,6 +69,7 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
   const podFeed =
     api &&
     new Reflector({ api, resource: pods, query: { fieldSelector: `spec.nodeName=${host.nodeName}` }, clock, log });
+  const classes = api && new Reflector({ api, resource: runtimeClasses, clock, log });
   const node = buildNodeHalf({ config, host, api, events, runtimeChanged: () => podsHalf.workers.wakeAll(), log });
   const objects = api ? new ApiObjectSource({ api, clock, log }) : manifestObjects(files);
   const volumes = new VolumeManager({
@@ -92,6 +93,7 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
     node: () => node.controller.current(),
     services: () => services.services(),
     servicesSynced: services.synced,
+    runtimeClasses: classes?.store,
     runtimeHandlers: () => node.monitor.state().handlers,
     networkProblem: () => node.monitor.problems().find((p) => p.includes('network')),
     runtimeName: () => node.monitor.state().name,
@@ -105,6 +107,7 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
   await host.qosCgroups.start(signal);
   await volumes.start(signal);
   await podsHalf.notes.load();
+  await podsHalf.sandboxes.start();
   tasks.start('runtime monitor', node.monitor.run(signal));
   tasks.start('node', node.controller.run(signal));
   if (node.lease) tasks.start('lease', node.lease.run(signal));
@@ -113,7 +116,11 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
   tasks.start('pod network', keepPodNetwork(config, node.controller, log, signal));
   if (files) tasks.start('manifests', files.run(signal));
   if (podFeed) tasks.start('pods', podFeed.run(signal));
-  tasks.start('pod workers', startPods(podsHalf, services.synced, [files?.synced, podFeed?.synced], signal));
+  if (classes) tasks.start('runtime classes', classes.run(signal));
+  // Pods wait for classes that are not there; they change rarely, and with few pods waiting.
+  using _classChanges = classes?.subscribe(() => podsHalf.workers.wakeAll());
+  const surroundings = Promise.all([services.synced, classes?.synced]);
+  tasks.start('pod workers', startPods(podsHalf, surroundings, [files?.synced, podFeed?.synced], signal));
   tasks.start('housekeeping', keepHouse(host, podsHalf, volumes, sources, log, signal));
   const mirrorChanges = (wake: () => void) =>
     joinDisposables([podFeed?.subscribe(wake), files?.onChange(wake), node.controller.onChange(wake)]);

@@ -1,6 +1,7 @@
 import type { Config } from '../config/config.ts';
 import { type CriClient, createCriClient } from '../cri/cri-client.ts';
 import type { Cgroups } from '../host/cgroups.ts';
+import { type Confinement, readConfinement } from '../host/confinement.ts';
 import { hostExec } from '../host/exec.ts';
 import { type MachineFacts, readMachineFacts } from '../host/machine.ts';
 import { chooseNodeIps, readDefaultRoutes, readHostAddresses } from '../host/node-ip.ts';
@@ -14,6 +15,7 @@ import { QosCgroups } from '../resources/qos-cgroups.ts';
 /** What both halves stand on: the machine, its cgroups, the runtime's socket. */
 export interface HostParts {
   readonly facts: MachineFacts;
+  readonly confinement: Confinement;
   readonly nodeName: string;
   /** The node's addresses, the main one first; looked at again every few seconds, because hosts get new ones. */
   readonly nodeIps: () => readonly string[];
@@ -44,6 +46,7 @@ export async function buildHostParts(config: Config, log: Log): Promise<HostPart
   chooseNodeIps(flags.nodeIps, routes, readHostAddresses());
   return {
     facts,
+    confinement: await readConfinement(),
     nodeName: flags.hostnameOverride ?? facts.hostname,
     nodeIps: cached(() => chooseNodeIps(flags.nodeIps, routes, readHostAddresses()), addressesAgeMs),
     reservations,

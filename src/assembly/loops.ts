@@ -24,8 +24,8 @@ const networkCheckMs = 60_000;
 /** Mirror pods change with the things that wake their loop; this is for what nobody thought of. */
 const mirrorCheckMs = 600_000;
 
-/** Pods may start without the Services' variables after this long: an API server that is away must not keep static pods down. */
-const servicesPatienceMs = 5_000;
+/** Pods may start without the Services' variables and the RuntimeClasses after this long: an API server that is away must not keep static pods down. */
+const surroundingsPatienceMs = 5_000;
 
 /**
  * What is observed comes before what is desired: the workers begin when the runtime has been listed, or
@@ -34,14 +34,14 @@ const servicesPatienceMs = 5_000;
  */
 export async function startPods(
   half: PodsHalf,
-  servicesSynced: Promise<void>,
+  surroundingsSynced: Promise<unknown>,
   sourcesSynced: readonly (Promise<void> | undefined)[],
   signal: AbortSignal,
 ): Promise<void> {
   const { pleg, runtimeEvents, workers } = half;
   const loops = [pleg.run(signal, () => runtimeEvents.flowing), runtimeEvents.run(signal)];
   await abortable(pleg.listed, signal);
-  await Promise.race([servicesSynced, clock.sleep(servicesPatienceMs, signal).catch(() => {})]);
+  await Promise.race([surroundingsSynced, clock.sleep(surroundingsPatienceMs, signal).catch(() => {})]);
   if (!signal.aborted) workers.start();
   await abortable(Promise.all(sourcesSynced), signal);
   if (!signal.aborted) workers.wakeAll();

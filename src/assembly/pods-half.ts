@@ -1,18 +1,18 @@
 import { join } from 'node:path';
-import type { Node, Pod, Secret, Service } from '../api/core-v1.ts';
+import type { Node, RuntimeClass, Service } from '../api/core-v1.ts';
 import type * as cri from '../api/cri.ts';
 import type { PodUid } from '../api/ids.ts';
 import { criAnnotations } from '../api/labels.ts';
 import type { Config } from '../config/config.ts';
 import { subscribeContainerdEvents } from '../cri/containerd-events.ts';
-import { readIfExists } from '../host/files.ts';
 import type { EventSink } from '../kubeapi/event-sink.ts';
 import type { KubeApi } from '../kubeapi/kube-api.ts';
-import { generateDnsConfig, parseResolvConf } from '../kuberuntime/dns-config.ts';
 import { EnvObjects } from '../kuberuntime/env-objects.ts';
-import { ImagePuller } from '../kuberuntime/image-puller.ts';
 import { PodDirs } from '../kuberuntime/pod-dirs.ts';
+import { podReference } from '../kuberuntime/pod-reference.ts';
 import { PodRuntime, terminationLogOf } from '../kuberuntime/pod-runtime.ts';
+import { fetchPullSecrets } from '../kuberuntime/pull-secrets.ts';
+import type { SandboxMaker } from '../kuberuntime/sandbox-maker.ts';
 import { readTerminationMessage } from '../kuberuntime/termination-message.ts';
 import { systemClock } from '../lib/clock.ts';
 import type { Log } from '../lib/log.ts';
@@ -21,6 +21,7 @@ import { PodCache } from '../pod/pod-cache.ts';
 import { PodManager } from '../pod/pod-manager.ts';
 import { PodNotes } from '../pod/pod-notes.ts';
 import { RuntimeEvents } from '../pod/runtime-events.ts';
+import { allowedSysctls } from '../pod/sysctl-violation.ts';
 import { type ProbedPod, ProbeManager } from '../probes/probe-manager.ts';
 import { MirrorPods } from '../status/mirror-pods.ts';
 import { StatusManager } from '../status/status-manager.ts';
@@ -30,6 +31,8 @@ import { PodWorkers } from '../workers/pod-workers.ts';
 import { SyncPod } from '../workers/sync-pod.ts';
 import { isEnding, isStopped } from '../workers/worker-state.ts';
 import type { HostParts } from './host-parts.ts';
+import { buildImagePuller } from './image-parts.ts';
+import { buildSandboxMaker } from './sandboxes.ts';
 
 export interface PodsHalfInput {
   readonly config: Config;
@@ -43,6 +46,8 @@ export interface PodsHalfInput {
   /** Resolves when the Services have been read. */
   readonly servicesSynced: Promise<void>;
   readonly networkProblem: () => string | undefined;
+  /** RuntimeClasses by name, as the API server has them now; undefined on a node without one. */
+  readonly runtimeClasses: ReadonlyMap<string, RuntimeClass> | undefined;
   readonly runtimeHandlers: () => readonly cri.RuntimeHandler[];
   /** What the runtime calls itself; empty until it has answered. */
   readonly runtimeName: () => string;
@@ -59,6 +64,7 @@ export interface PodsHalf {
   readonly pleg: Pleg;
   readonly runtimeEvents: RuntimeEvents;
   readonly workers: PodWorkers;
+  readonly sandboxes: SandboxMaker;
   readonly probes: ProbeManager;
   readonly statuses: StatusManager;
   readonly notes: PodNotes;
@@ -96,13 +102,13 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
     podLogsDir: kubelet.podLogsDir,
     clusterDomain: kubelet.clusterDomain,
   });
-  const parallelPulls = kubelet.serializeImagePulls ? 1 : (kubelet.maxParallelImagePulls ?? Number.POSITIVE_INFINITY);
-  const puller = new ImagePuller({ images, clock, maxParallelPulls: parallelPulls });
+  const puller = buildImagePuller(config, images, api, log);
   let servicesRead = false;
   void input.servicesSynced.then(() => {
     servicesRead = true;
     workers.wakeAll();
   });
+  const sandboxes = buildSandboxMaker(input);
   const podRuntime = new PodRuntime({
     runtime,
     pleg,
@@ -114,7 +120,11 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
     log,
     containers: {
       dirs,
-      security: { seccompRoot: join(flags.rootDir, 'seccomp'), seccompDefault: kubelet.seccompDefault },
+      security: {
+        seccompRoot: join(flags.rootDir, 'seccomp'),
+        seccompDefault: kubelet.seccompDefault,
+        maskedPaths: host.confinement.thermalPaths,
+      },
       services: input.services,
       servicesRead: () => servicesRead,
       envObjects: new EnvObjects({ objects: input.objects, wake: (uid) => workers.wake(uid) }),
@@ -125,9 +135,12 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
       selinux: host.facts.selinux,
       log,
     },
-    podLogsDir: kubelet.podLogsDir,
+    sandboxes,
     hostIPs: host.nodeIps,
-    pullSecrets: (pod) => pullSecrets(pod, input.objects),
+    pullSecrets: (pod) =>
+      fetchPullSecrets(pod, input.objects, (type, reason, message) =>
+        events.event(podReference(pod), type, reason, message),
+      ),
   });
   const steps = new SyncPod({
     cache,
@@ -143,11 +156,9 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
     log,
     resources: host.resources,
     maxBackoffMs: kubelet.crashLoopBackOff.maxContainerRestartPeriod,
-    dns: async (pod) => {
-      const text = kubelet.resolvConf ? await readIfExists(kubelet.resolvConf) : undefined;
-      const resolv = text === undefined ? undefined : parseResolvConf(text);
-      const { clusterDNS, clusterDomain } = kubelet;
-      return generateDnsConfig(pod, { clusterDNS, clusterDomain, host: resolv, nodeIPs: host.nodeIps() });
+    isolation: {
+      allowedSysctls: allowedSysctls(kubelet.allowedUnsafeSysctls, host.facts.kernelVersion),
+      appArmor: host.confinement.appArmor,
     },
     probes: probes.view,
     notes,
@@ -185,7 +196,7 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
     subscribeContainerdEvents({ endpoint: kubelet.containerRuntimeEndpoint, clock, log }, signal);
   const runtimeEvents = new RuntimeEvents({ runtime, pleg, containerdEvents, clock, log });
   const mirrors = api && new MirrorPods({ api, manager, node: input.node, log });
-  return { manager, cache, pleg, runtimeEvents, workers, probes, statuses, notes, mirrors };
+  return { manager, cache, pleg, runtimeEvents, workers, sandboxes, probes, statuses, notes, mirrors };
 }
 
 /** Before the workers begin, the pods that are wanted are taken for pods that go on: verdicts are there when the first look comes. */
@@ -207,25 +218,4 @@ function lastWords(status: cri.ContainerStatus): Promise<string> {
     exitCode: status.exitCode ?? 0,
     reason: status.reason ?? '',
   });
-}
-
-const secretsTimeoutMs = 10_000;
-
-/** The pod's pull secrets, as far as they exist: a missing one must not keep a public image away. */
-async function pullSecrets(pod: Pod, objects: ObjectSource): Promise<readonly Secret[]> {
-  const { namespace = 'default', uid } = pod.metadata;
-  const names = (pod.spec.imagePullSecrets ?? []).flatMap(({ name }) => (name ? [name] : []));
-  if (names.length === 0) return [];
-  const owner = `${uid}/pull`;
-  objects.acquire(
-    owner,
-    names.map((name) => ({ kind: 'Secret', namespace, name })),
-  );
-  try {
-    const signal = AbortSignal.timeout(secretsTimeoutMs);
-    const found = await Promise.allSettled(names.map((name) => objects.get('Secret', { namespace, name }, signal)));
-    return found.flatMap((r) => (r.status === 'fulfilled' && r.value ? [r.value] : []));
-  } finally {
-    objects.release(owner);
-  }
 }

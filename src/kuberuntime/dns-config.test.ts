@@ -3,9 +3,9 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import type { Pod, PodSpec } from '../api/core-v1.ts';
 import type { DNSConfig } from '../api/cri.ts';
-import { generateDnsConfig, type NodeDns, parseResolvConf } from './dns-config.ts';
+import { checkHostLimits, generateDnsConfig, type NodeDnsFacts, parseResolvConf } from './dns-config.ts';
 
-const node: NodeDns = {
+const node: NodeDnsFacts = {
   clusterDNS: ['10.96.0.10'],
   clusterDomain: 'cluster.local',
   host: { servers: ['10.255.255.53'], searches: ['corp.example'], options: ['timeout:1'] },
@@ -23,7 +23,7 @@ const podWith = (spec: Partial<PodSpec>): Pod => ({
 
 const cases: Record<
   string,
-  { spec: Partial<PodSpec>; node?: Partial<NodeDns>; expected: DNSConfig; reasons?: string[] }
+  { spec: Partial<PodSpec>; node?: Partial<NodeDnsFacts>; expected: DNSConfig; reasons?: string[] }
 > = {
   'no policy is ClusterFirst': { spec: {}, expected: cluster },
   'ClusterFirst on the host network uses the host': {
@@ -39,7 +39,7 @@ const cases: Record<
     spec: {},
     node: { clusterDNS: [] },
     expected: { ...node.host },
-    reasons: ['MissingClusterDNS'],
+    reasons: ['node MissingClusterDNS', 'pod MissingClusterDNS'],
   },
   "without a cluster domain only the host's search domains are there": {
     spec: {},
@@ -72,12 +72,12 @@ const cases: Record<
   'a fourth server is left out and said': {
     spec: { dnsPolicy: 'None', dnsConfig: { nameservers: ['1.0.0.1', '1.0.0.2', '1.0.0.3', '1.0.0.4'] } },
     expected: { servers: ['1.0.0.1', '1.0.0.2', '1.0.0.3'] },
-    reasons: ['DNSConfigForming'],
+    reasons: ['pod DNSConfigForming'],
   },
   'a 33rd search domain is left out and said': {
     spec: { dnsPolicy: 'None', dnsConfig: { searches: Array.from({ length: 33 }, (_, i) => `d${i}`) } },
     expected: { searches: Array.from({ length: 32 }, (_, i) => `d${i}`) },
-    reasons: ['DNSConfigForming'],
+    reasons: ['pod DNSConfigForming'],
   },
   'a search line over 2048 characters is cut at a domain': {
     spec: {
@@ -85,12 +85,12 @@ const cases: Record<
       dnsConfig: { searches: Array.from({ length: 10 }, (_, i) => `${i}${'x'.repeat(239)}`) },
     },
     expected: { searches: Array.from({ length: 8 }, (_, i) => `${i}${'x'.repeat(239)}`) },
-    reasons: ['DNSConfigForming'],
+    reasons: ['pod DNSConfigForming'],
   },
   'a search domain that no resolver takes is left out': {
     spec: { dnsPolicy: 'None', dnsConfig: { searches: ['y'.repeat(254), 'ok'] } },
     expected: { searches: ['ok'] },
-    reasons: ['DNSConfigForming'],
+    reasons: ['pod DNSConfigForming'],
   },
 };
 
@@ -99,7 +99,7 @@ for (const [sentence, { spec, node: change, expected, reasons }] of Object.entri
     const { config, warnings } = generateDnsConfig(podWith(spec), { ...node, ...change });
     assert.deepEqual(config, expected);
     assert.deepEqual(
-      warnings.map((warning) => warning.reason),
+      warnings.map(({ about, reason }) => `${about} ${reason}`),
       reasons ?? [],
     );
   });
@@ -115,7 +115,41 @@ test('resolv.conf: comments, the last search, trailing dots, options of several 
   });
 });
 
-const goldenNode: NodeDns = {
+test("a node without cluster DNS says so in upstream's words", () => {
+  const text =
+    'kubelet does not have ClusterDNS IP configured and cannot create Pod using "ClusterFirst" policy. Falling back to "Default" policy.';
+  const { warnings } = generateDnsConfig(podWith({}), { ...node, clusterDNS: [] });
+  assert.deepEqual(
+    warnings.map((w) => w.message),
+    [text, `pod: "p_ns()". ${text}`],
+  );
+});
+
+const limits: Record<string, { searches: readonly string[]; clusterDomain?: string; expected: string | undefined }> = {
+  'a few domains of the host are fine': { searches: ['a', 'b'], expected: undefined },
+  '29 leave room for those of the cluster': { searches: Array(29).fill('a'), expected: undefined },
+  '30 do not': {
+    searches: Array(30).fill('a'),
+    expected: "Resolv.conf file '/r' contains search line consisting of more than 29 domains!",
+  },
+  'a cluster without a domain needs no room': { searches: Array(32).fill('a'), clusterDomain: '', expected: undefined },
+  'a domain that no resolver takes': {
+    searches: ['a'.repeat(254)],
+    expected: 'Resolv.conf file "/r" contains a search path which length is more than allowed 253 chars!',
+  },
+  'a line that no resolver takes': {
+    searches: Array(9).fill('a'.repeat(250)),
+    expected: "Resolv.conf file '/r' contains search line which length is more than allowed 2048 chars!",
+  },
+};
+for (const [sentence, { searches, clusterDomain = 'cluster.local', expected }] of Object.entries(limits)) {
+  test(`the host's resolv.conf: ${sentence}`, () => {
+    const host = { servers: [], searches, options: [] };
+    assert.equal(checkHostLimits(host, '/r', clusterDomain)?.message, expected);
+  });
+}
+
+const goldenNode: NodeDnsFacts = {
   clusterDNS: ['10.96.0.10'],
   clusterDomain: 'cluster.local',
   host: parseResolvConf('nameserver 10.255.255.53\n'),

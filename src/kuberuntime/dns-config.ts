@@ -3,7 +3,7 @@ import type { Pod, PodDNSConfig } from '../api/core-v1.ts';
 import type { DNSConfig } from '../api/cri.ts';
 
 /** What the node knows about DNS. */
-export interface NodeDns {
+export interface NodeDnsFacts {
   readonly clusterDNS: readonly string[];
   /** '' where the cluster has none. */
   readonly clusterDomain: string;
@@ -18,9 +18,11 @@ export interface ResolvConf {
   readonly options: readonly string[];
 }
 
-/** What the pod's owner should hear of in an event. */
+/** What somebody should hear of in an event. */
 export interface DnsWarning {
-  readonly reason: 'MissingClusterDNS' | 'DNSConfigForming';
+  /** Whose event it is: the pod's owner hears of it, or who runs the node. */
+  readonly about: 'pod' | 'node';
+  readonly reason: 'MissingClusterDNS' | 'DNSConfigForming' | 'CheckLimitsForResolvConf';
   readonly message: string;
 }
 
@@ -33,7 +35,7 @@ const maxDomain = 253;
 /** The resolv.conf that the runtime shall write for the pod, and what had to be left out of it. */
 export function generateDnsConfig(
   pod: Pod,
-  node: NodeDns,
+  node: NodeDnsFacts,
 ): { readonly config: DNSConfig; readonly warnings: readonly DnsWarning[] } {
   const warnings: DnsWarning[] = [];
   const base = computeBase(pod, node, warnings);
@@ -47,7 +49,7 @@ export function generateDnsConfig(
   return { config, warnings };
 }
 
-function computeBase(pod: Pod, node: NodeDns, warnings: DnsWarning[]): ResolvConf {
+function computeBase(pod: Pod, node: NodeDnsFacts, warnings: DnsWarning[]): ResolvConf {
   const policy = pod.spec.dnsPolicy ?? 'ClusterFirst';
   if (policy === 'None') return { servers: [], searches: [], options: [] };
   const wantsCluster =
@@ -60,15 +62,18 @@ function computeBase(pod: Pod, node: NodeDns, warnings: DnsWarning[]): ResolvCon
     };
   }
   if (wantsCluster) {
-    warnings.push({
-      reason: 'MissingClusterDNS',
-      message: `no clusterDNS is configured: dnsPolicy "${policy}" falls back to "Default"`,
-    });
+    // Upstream's words, which name this policy whichever of the two was asked for.
+    const text =
+      'kubelet does not have ClusterDNS IP configured and cannot create Pod using "ClusterFirst" policy. Falling back to "Default" policy.';
+    const { name, namespace = 'default', uid = '' } = pod.metadata;
+    const reason = 'MissingClusterDNS';
+    warnings.push({ about: 'node', reason, message: text });
+    warnings.push({ about: 'pod', reason, message: `pod: "${name}_${namespace}(${uid})". ${text}` });
   }
   return node.host ?? withoutResolver(node.nodeIPs);
 }
 
-function clusterSearches(namespace: string, node: NodeDns): readonly string[] {
+function clusterSearches(namespace: string, node: NodeDnsFacts): readonly string[] {
   const { clusterDomain } = node;
   const cluster =
     clusterDomain === '' ? [] : [`${namespace}.svc.${clusterDomain}`, `svc.${clusterDomain}`, clusterDomain];
@@ -98,6 +103,7 @@ function fitLimits(config: ResolvConf, warnings: DnsWarning[]): ResolvConf {
   const servers = config.servers.slice(0, maxServers);
   if (servers.length < config.servers.length) {
     warnings.push({
+      about: 'pod',
       reason: 'DNSConfigForming',
       message: `Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: ${servers.join(' ')}`,
     });
@@ -106,11 +112,36 @@ function fitLimits(config: ResolvConf, warnings: DnsWarning[]): ResolvConf {
   while (searches.join(' ').length > maxSearchLine) searches.pop();
   if (searches.length < config.searches.length) {
     warnings.push({
+      about: 'pod',
       reason: 'DNSConfigForming',
       message: `Search Line limits were exceeded, some search paths have been omitted, the applied search line is: ${searches.join(' ')}`,
     });
   }
   return { servers, searches, options: config.options };
+}
+
+/**
+ * Whether every pod that uses the host's search domains would lose some of them: said of the node, once,
+ * because it is the host's file that should change. `path` is where the file lies.
+ */
+export function checkHostLimits(host: ResolvConf, path: string, clusterDomain: string): DnsWarning | undefined {
+  const warn = (message: string): DnsWarning => ({ about: 'node', reason: 'CheckLimitsForResolvConf', message });
+  // Three of a pod's domains are the cluster's.
+  const limit = clusterDomain === '' ? maxSearches : maxSearches - 3;
+  if (host.searches.length > limit) {
+    return warn(`Resolv.conf file '${path}' contains search line consisting of more than ${limit} domains!`);
+  }
+  if (host.searches.some((domain) => domain.length > maxDomain)) {
+    return warn(
+      `Resolv.conf file "${path}" contains a search path which length is more than allowed ${maxDomain} chars!`,
+    );
+  }
+  if (host.searches.join(' ').length > maxSearchLine) {
+    return warn(
+      `Resolv.conf file '${path}' contains search line which length is more than allowed ${maxSearchLine} chars!`,
+    );
+  }
+  return undefined;
 }
 
 /** Reads a resolv.conf as resolv.conf(5) describes it: the last `search` wins, options add up, a `domain` is not used. */

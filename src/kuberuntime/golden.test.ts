@@ -15,6 +15,7 @@ import { containerConfig } from './container-config.ts';
 import { generateDnsConfig } from './dns-config.ts';
 import { generateEnv } from './generate-env.ts';
 import { nodeMounts, planVolumeMounts } from './generate-mounts.ts';
+import { kernelHostname } from './pod-hostname.ts';
 import { sandboxConfig } from './sandbox-config.ts';
 
 const options = (version: 1 | 2): ResourceOptions => ({
@@ -81,6 +82,7 @@ function sandboxOf(golden: GoldenPod, version: 1 | 2) {
       host: undefined,
       nodeIPs: ['192.0.2.2'],
     }).config,
+    hostname: kernelHostname(pod, 'cluster.local'),
     podLogsDir: '/var/log/pods',
     cgroupParent: version === 1 ? `/${name.join('/')}` : slicePath(name).replace('pod<uid>', 'pod<uid_>'),
     resources: sandboxResources(pod, options(version)),
@@ -120,7 +122,7 @@ function containerOf(golden: GoldenPod, container: Container, version: 1 | 2) {
     mounts: [...planned.map((p) => p.mount), ...nodeMounts(container, files, false)],
     devices: [],
     resources: containerResources(pod, container, options(version)),
-    seccompRoot: '<root>/seccomp',
+    security: { seccompRoot: '<root>/seccomp' },
   });
 }
 

@@ -7,9 +7,8 @@ import { eventReason, waitingReason } from '../api/reasons.ts';
 import { isCriCode, type RuntimeService } from '../cri/services.ts';
 import type { EventSink } from '../kubeapi/event-sink.ts';
 import type { Clock } from '../lib/clock.ts';
-import { AgentError, adviceOf, errorFields, isAbort } from '../lib/errors.ts';
+import { adviceOf, errorFields, isAbort } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
-import { Semaphore } from '../lib/semaphore.ts';
 import { type ObservedContainer, type ObservedPod, runningContainers } from '../pod/observed.ts';
 import type { Pleg } from '../pod/pleg.ts';
 import type { DesiredPod } from '../pod/pod-manager.ts';
@@ -21,9 +20,9 @@ import { HookError, HookRunner } from './hooks.ts';
 import { detailsOf, type ImagePuller } from './image-puller.ts';
 import type { KillAction, PodActions, StartAction } from './pod-actions.ts';
 import type { PodDirs } from './pod-dirs.ts';
-import { containerReference, podReference } from './pod-reference.ts';
+import { containerReference } from './pod-reference.ts';
 import { type ContainerSources, prepareContainer } from './prepare-container.ts';
-import { sandboxConfig } from './sandbox-config.ts';
+import type { PreparedSandbox, SandboxMaker } from './sandbox-maker.ts';
 import { ContainerError } from './sync-error.ts';
 import type { SyncResult } from './sync-result.ts';
 import type { TellStep } from './sync-step.ts';
@@ -32,7 +31,6 @@ import { TerminationTurns } from './termination-order.ts';
 /** What a sandbox and its containers are made with that does not come from the pod alone. */
 export interface PodSurroundings {
   readonly cgroupParent: string;
-  readonly dns: cri.DNSConfig;
   readonly sandboxResources: cri.LinuxContainerResources;
   readonly overhead: cri.LinuxContainerResources;
   readonly containerResources: (container: Container) => cri.LinuxContainerResources;
@@ -50,18 +48,14 @@ export interface PodRuntimeOptions {
   readonly clock: Clock;
   readonly notes: PodNotes;
   readonly log: Log;
-  readonly podLogsDir: string;
+  readonly sandboxes: SandboxMaker;
   readonly hostIPs: () => readonly string[];
   readonly pullSecrets: (pod: Pod) => Promise<readonly Secret[]>;
 }
 
-/** Sandboxes that are being made at a time: beyond a few they only get in each other's way on the network setup. */
-const maxParallelSandboxes = 8;
-
 /** Carries out what computePodActions decided. The only code that changes containers. */
 export class PodRuntime {
   readonly #o: PodRuntimeOptions;
-  readonly #sandboxSlots = new Semaphore(maxParallelSandboxes);
   readonly #hooks: HookRunner;
   readonly #stopper: ContainerStopper;
 
@@ -95,18 +89,24 @@ export class PodRuntime {
     signal: AbortSignal,
   ): Promise<SyncResult[]> {
     const attempt = actions.createSandbox?.attempt ?? actions.sandbox?.attempt ?? 0;
-    const config = this.#sandboxConfig(desired, attempt, around);
+    const sandbox = await this.#o.sandboxes.prepare(desired, {
+      attempt,
+      fresh: actions.createSandbox !== undefined,
+      cgroupParent: around.cgroupParent,
+      resources: around.sandboxResources,
+      overhead: around.overhead,
+    });
     let sandboxId: string | undefined = actions.sandbox?.id;
     let ips: readonly string[] = actions.sandbox?.ips ?? [];
     if (actions.createSandbox) {
       around.tell?.({ kind: 'sandbox' });
-      sandboxId = await this.#createSandbox(desired, config, signal);
+      sandboxId = await this.#o.sandboxes.make(desired, sandbox, signal);
       ips = (await this.#o.pleg.sawSandbox(desired.uid, sandboxId, signal)).ips;
     }
     if (sandboxId === undefined) return [];
     const podIPs = this.#podIPs(desired.pod, ips);
     const hostsPath = await this.#o.dirs.writeHosts(desired.uid, desired.pod, podIPs);
-    const where: Where = { sandboxId, config, podIPs, hostsPath, around };
+    const where: Where = { sandboxId, ...sandbox, podIPs, hostsPath, around };
     const results: SyncResult[] = [];
     for (const action of actions.start) results.push(await this.#startContainer(desired, action, where, signal));
     return results;
@@ -152,6 +152,7 @@ export class PodRuntime {
     const ids = new Map(containers.map((c: ObservedContainer) => [c.id as string, c.name]));
     await dirs.unlinkLogs(pod.name, pod.namespace, ids);
     await dirs.removeLogs(uid, pod.name, pod.namespace);
+    await this.#o.sandboxes.release(uid);
     if (observed) await this.#o.pleg.refresh(uid, signal);
   }
 
@@ -180,52 +181,6 @@ export class PodRuntime {
 
   #podIPs(pod: Pod, ips: readonly string[]): readonly string[] {
     return pod.spec.hostNetwork ? this.#o.hostIPs() : ips;
-  }
-
-  #sandboxConfig(desired: DesiredPod, attempt: number, around: PodSurroundings): cri.PodSandboxConfig {
-    return sandboxConfig({
-      pod: desired.pod,
-      attempt,
-      source: desired.source,
-      seenAt: new Date(desired.seenAt).toISOString(),
-      dns: around.dns,
-      podLogsDir: this.#o.podLogsDir,
-      cgroupParent: around.cgroupParent,
-      resources: around.sandboxResources,
-      overhead: around.overhead,
-    });
-  }
-
-  async #createSandbox(desired: DesiredPod, config: cri.PodSandboxConfig, signal: AbortSignal): Promise<string> {
-    const { runtime, events, log } = this.#o;
-    const ref = podReference(desired.pod);
-    try {
-      const handler = desired.pod.spec.runtimeClassName;
-      if (handler)
-        throw new AgentError(
-          'UnsupportedField',
-          `runtimeClassName "${handler}" is not supported by this version of keelson`,
-        );
-      if (config.metadata?.attempt)
-        events.event(
-          ref,
-          'Normal',
-          eventReason.sandboxChanged,
-          'Pod sandbox changed, it will be killed and re-created.',
-        );
-      const id = await this.#sandboxSlots.run(signal, () => runtime.runPodSandbox(config, '', signal));
-      log.debug({ podUid: desired.uid, sandboxId: id }, 'sandbox runs');
-      return id;
-    } catch (error) {
-      if (isAbort(error)) throw error;
-      events.event(
-        ref,
-        'Warning',
-        eventReason.failedCreatePodSandBox,
-        `Failed to create pod sandbox: ${detailsOf(error)}`,
-      );
-      throw error;
-    }
   }
 
   async #startContainer(
@@ -343,6 +298,8 @@ export class PodRuntime {
         hostsPath: where.hostsPath,
         volumes: where.around.volumes,
         resources: where.around.containerResources(container),
+        runtimeHandler: where.handler,
+        userNamespace: where.userNamespace,
         ...targetOf(action),
       },
       this.#o.containers,
@@ -372,9 +329,8 @@ export interface PodName {
   readonly namespace: string;
 }
 
-interface Where {
+interface Where extends PreparedSandbox {
   readonly sandboxId: string;
-  readonly config: cri.PodSandboxConfig;
   readonly podIPs: readonly string[];
   readonly hostsPath: string;
   readonly around: PodSurroundings;

@@ -21,7 +21,6 @@ import type { PodDirs } from './pod-dirs.ts';
 import { requireSeccompFile } from './seccomp-file.ts';
 import { type ImageUser, type NodeSecurity, nonRootViolation } from './security-context.ts';
 import { ContainerError } from './sync-error.ts';
-import { unsupportedFields } from './unsupported-fields.ts';
 
 /** What of the node goes into containers. */
 export interface ContainerSources {
@@ -90,8 +89,10 @@ export async function prepareContainer(
 ): Promise<cri.ContainerConfig> {
   signal.throwIfAborted();
   const { pod, uid, container, attempt, image, volumes } = request;
-  const [broken] = unsupportedFields(container);
-  if (broken) throw refused(`${broken} is not supported by this version of keelson`);
+  // Without them it would start, and not find what it asked for.
+  if (container.resources?.claims?.length) {
+    throw refused(`spec.containers{${container.name}}.resources.claims is not supported by this version of keelson`);
+  }
   const devices = volumeDevices(container, volumes);
   const env = await makeEnv(request, sources, signal);
   const planned = planVolumeMounts({

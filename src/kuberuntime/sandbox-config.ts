@@ -1,8 +1,9 @@
-import { createHash } from 'node:crypto';
-import type { ContainerPort, Pod } from '../api/core-v1.ts';
+import { isIPv6 } from 'node:net';
+import type { Container, Pod } from '../api/core-v1.ts';
 import * as cri from '../api/cri.ts';
 import { criLabels } from '../api/labels.ts';
-import { configSeenAnnotation, configSourceAnnotation } from '../api/pod.ts';
+import { configSeenAnnotation, configSourceAnnotation, isSidecar } from '../api/pod.ts';
+import { dottedSysctl } from '../api/sysctl.ts';
 import { sandboxSecurityContext } from './security-context.ts';
 
 export interface SandboxInput {
@@ -12,6 +13,10 @@ export interface SandboxInput {
   /** RFC 3339: when keelson first saw the pod. */
   readonly seenAt: string;
   readonly dns: cri.DNSConfig;
+  /** What the kernel is told; a pod on the host's network has the host's name, whatever stands here. */
+  readonly hostname: string;
+  /** The user ids of a pod with users of its own. */
+  readonly userNamespace?: cri.UserNamespace | undefined;
   readonly podLogsDir: string;
   readonly cgroupParent: string;
   /** The pod's resources without its overhead, and the overhead alone (all zero where there is none). */
@@ -23,7 +28,8 @@ export interface SandboxInput {
 export function sandboxConfig(input: SandboxInput): cri.PodSandboxConfig {
   const { pod } = input;
   const { name, namespace = 'default', uid = '' } = pod.metadata;
-  const ports = pod.spec.containers.flatMap((c) => c.ports ?? []).map(portMapping);
+  const serving = [...(pod.spec.initContainers ?? []).filter(isSidecar), ...pod.spec.containers];
+  const ports = serving.flatMap(portMappings);
   const sysctls = pod.spec.securityContext?.sysctls ?? [];
   return {
     metadata: { name, namespace, uid, attempt: input.attempt },
@@ -39,15 +45,17 @@ export function sandboxConfig(input: SandboxInput): cri.PodSandboxConfig {
       [configSeenAnnotation]: pod.metadata.annotations?.[configSeenAnnotation] ?? input.seenAt,
     },
     dnsConfig: input.dns,
-    ...(pod.spec.hostNetwork ? {} : { hostname: podHostname(pod) }),
+    ...(pod.spec.hostNetwork ? {} : { hostname: input.hostname }),
     logDirectory: podLogDirectory(input.podLogsDir, pod),
     ...(ports.length > 0 ? { portMappings: ports } : {}),
     linux: {
       cgroupParent: input.cgroupParent,
       resources: input.resources,
       overhead: input.overhead,
-      securityContext: sandboxSecurityContext(pod),
-      ...(sysctls.length > 0 ? { sysctls: Object.fromEntries(sysctls.map((s) => [s.name, s.value])) } : {}),
+      securityContext: sandboxSecurityContext(pod, input.userNamespace),
+      ...(sysctls.length > 0
+        ? { sysctls: Object.fromEntries(sysctls.map((s) => [dottedSysctl(s.name), s.value])) }
+        : {}),
     },
   };
 }
@@ -58,17 +66,16 @@ export function podLogDirectory(podLogsDir: string, pod: Pod): string {
   return `${podLogsDir}/${namespace}_${name}_${uid}`;
 }
 
-/** The kernel allows 63 characters, and a host name must not end in a dot or a dash. */
-export function podHostname(pod: Pod): string {
-  const name = pod.spec.hostname || pod.metadata.name;
-  return name.slice(0, 63).replace(/[-.]+$/, '') || createHash('sha256').update(name).digest('hex').slice(0, 12);
-}
-
-function portMapping(port: ContainerPort): cri.PortMapping {
-  return {
-    protocol: cri.Protocol[port.protocol ?? 'TCP'],
-    containerPort: port.containerPort,
-    hostPort: port.hostPort ?? 0,
-    hostIp: port.hostIP ?? '',
-  };
+/** The container's ports, each once: a name, or the same mapping in the same address family, counts where it stands first. */
+function portMappings(container: Container): cri.PortMapping[] {
+  const taken = new Set<string>();
+  const mappings: cri.PortMapping[] = [];
+  for (const { name, containerPort, hostPort = 0, hostIP = '', protocol = 'TCP' } of container.ports ?? []) {
+    const family = hostIP === '' ? 'any' : isIPv6(hostIP) ? 'v6' : 'v4';
+    const key = name || `${family}-${protocol}-${hostIP}:${containerPort}:${hostPort}`;
+    if (taken.has(key)) continue;
+    taken.add(key);
+    mappings.push({ protocol: cri.Protocol[protocol], containerPort, hostPort, hostIp: hostIP });
+  }
+  return mappings;
 }

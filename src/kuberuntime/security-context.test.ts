@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Container, Pod, PodSecurityContext, PodSpec, SecurityContext } from '../api/core-v1.ts';
-import { NamespaceMode, ProfileType } from '../api/cri.ts';
+import { NamespaceMode, ProfileType, SupplementalGroupsPolicy, type UserNamespace } from '../api/cri.ts';
 import { deepFreeze } from '../lib/deep-freeze.ts';
 import {
   containerSecurityContext,
   type ImageUser,
+  mapMounts,
   namespaceOptions,
   nonRootViolation,
+  type SecuritySettings,
   sandboxSecurityContext,
 } from './security-context.ts';
 
@@ -16,13 +18,15 @@ interface Given {
   readonly shared?: PodSecurityContext;
   readonly spec?: Partial<PodSpec>;
   readonly image?: ImageUser;
+  readonly annotations?: Readonly<Record<string, string>>;
+  readonly settings?: Partial<SecuritySettings>;
 }
 
 const root: ImageUser = { uid: 0, username: '' };
 
-function make({ own, shared, spec }: Given): { pod: Pod; container: Container } {
+function make({ own, shared, spec, annotations = {} }: Given): { pod: Pod; container: Container } {
   const container: Container = { name: 'c', image: 'i', ...(own ? { securityContext: own } : {}) };
-  const metadata = { name: 'p', namespace: 'ns', uid: 'u' };
+  const metadata = { name: 'p', namespace: 'ns', uid: 'u', annotations };
   const pod: Pod = {
     metadata,
     spec: { containers: [container], ...(shared ? { securityContext: shared } : {}), ...spec },
@@ -49,6 +53,11 @@ const violations: Record<string, Given & { expect: string | undefined }> = {
     own: nonRoot,
     image: { uid: undefined, username: 'app' },
     expect: `container has runAsNonRoot and image has non-numeric user (app), cannot verify user is non-root ${where}`,
+  },
+  'an image of a user that cannot be': {
+    own: nonRoot,
+    image: { uid: 2 ** 31, username: '' },
+    expect: `container has runAsNonRoot and image has an invalid user id (2147483648). (Must be 1-(2147483647)): must be between 0 and 2147483647, inclusive ${where}`,
   },
   'an image that names no user': { own: nonRoot, image: { uid: undefined, username: '' }, expect: undefined },
   'a user given beside it is what counts': { own: { ...nonRoot, runAsUser: 1000 }, expect: undefined },
@@ -128,7 +137,45 @@ const contexts: Record<string, Given & { expect: object; absent?: string[] }> = 
   },
   'an AppArmor profile is known by its name': {
     shared: { appArmorProfile: { type: 'Localhost', localhostProfile: 'strict' } },
-    expect: { apparmor: { profileType: ProfileType.Localhost, localhostRef: 'strict' } },
+    expect: {
+      apparmor: { profileType: ProfileType.Localhost, localhostRef: 'strict' },
+      apparmorProfile: 'localhost/strict',
+    },
+  },
+  'also when an old manifest names it in an annotation': {
+    annotations: { 'container.apparmor.security.beta.kubernetes.io/c': 'runtime/default' },
+    expect: { apparmor: { profileType: ProfileType.RuntimeDefault }, apparmorProfile: 'runtime/default' },
+  },
+  "the runtime's seccomp profile for everybody, where the node says so": {
+    settings: { seccompDefault: true },
+    expect: { seccomp: { profileType: ProfileType.RuntimeDefault } },
+  },
+  'but not for who wants none': {
+    own: { seccompProfile: { type: 'Unconfined' } },
+    settings: { seccompDefault: true },
+    expect: { seccomp: { profileType: ProfileType.Unconfined } },
+  },
+  'a profile does not leave its folder by dots': {
+    own: { seccompProfile: { type: 'Localhost', localhostProfile: './a.json' } },
+    expect: { seccomp: { profileType: ProfileType.Localhost, localhostRef: '/root/seccomp/a.json' } },
+  },
+  'groups of the image do not count when only those of the pod shall': {
+    shared: { supplementalGroups: [5], supplementalGroupsPolicy: 'Strict' },
+    expect: { supplementalGroups: [5], supplementalGroupsPolicy: SupplementalGroupsPolicy.Strict },
+  },
+  'they are merged without a word': {
+    shared: { supplementalGroupsPolicy: 'Merge' },
+    expect: {},
+    absent: ['supplementalGroupsPolicy'],
+  },
+  'capabilities are passed on as they are spelled': {
+    own: { capabilities: { add: ['NET_ADMIN'], drop: ['ALL'] } },
+    expect: { capabilities: { addCapabilities: ['NET_ADMIN'], dropCapabilities: ['ALL'] } },
+  },
+  'SELinux options of the container stand alone': {
+    own: { seLinuxOptions: { level: 's0:c1' } },
+    shared: { seLinuxOptions: { level: 's0', type: 't' } },
+    expect: { selinuxOptions: { level: 's0:c1' } },
   },
   "the runtime's own profiles, the container's before the pod's": {
     own: { seccompProfile: { type: 'RuntimeDefault' } },
@@ -140,7 +187,10 @@ const contexts: Record<string, Given & { expect: object; absent?: string[] }> = 
 for (const [sentence, given] of Object.entries(contexts)) {
   test(`processes: ${sentence}`, () => {
     const { pod, container } = make(given);
-    const context = containerSecurityContext(pod, container, given.image ?? root, '/root/seccomp');
+    const context = containerSecurityContext(pod, container, given.image ?? root, {
+      seccompRoot: '/root/seccomp',
+      ...given.settings,
+    });
     assert.partialDeepStrictEqual(context, given.expect);
     for (const field of given.absent ?? []) assert.equal(field in context, false, field);
   });
@@ -157,7 +207,6 @@ const namespaces: Record<string, { spec: Partial<PodSpec>; expect: object }> = {
   "the host's processes": { spec: { hostPID: true }, expect: { pid: NODE } },
   "the host's IPC": { spec: { hostIPC: true }, expect: { ipc: NODE } },
   'processes shared in the pod': { spec: { shareProcessNamespace: true }, expect: { pid: POD } },
-  'users of its own': { spec: { hostUsers: false }, expect: { usernsOptions: { mode: POD } } },
   "the host's users": { spec: { hostUsers: true }, expect: {} },
 };
 
@@ -171,4 +220,32 @@ test('the sandbox is privileged as soon as one of its containers is, init contai
   const init: Container = { name: 'i', image: 'i', securityContext: { privileged: true } };
   assert.equal(sandboxSecurityContext(make({}).pod).privileged, undefined);
   assert.equal(sandboxSecurityContext(make({ spec: { initContainers: [init] } }).pod).privileged, true);
+});
+
+// --- Users of its own ---
+
+const ids = [{ hostId: 131_072, containerId: 0, length: 65_536 }];
+const users: UserNamespace = { mode: POD, uids: ids, gids: ids };
+
+test('sandbox, container and mounts of a pod with users of its own name them', () => {
+  const { pod, container } = make({ spec: { hostUsers: false } });
+  const settings = { seccompRoot: '/root/seccomp', userNamespace: users };
+  assert.deepEqual(sandboxSecurityContext(pod, users).namespaceOptions?.usernsOptions, users);
+  const context = containerSecurityContext(pod, container, root, settings);
+  assert.deepEqual(context.namespaceOptions?.usernsOptions, users);
+  const mount = { containerPath: '/a', hostPath: '/b' };
+  assert.deepEqual(mapMounts([mount], users), [{ ...mount, uidMappings: ids, gidMappings: ids }]);
+});
+
+test("mounts of a pod with the host's users are left as they are", () => {
+  const mounts = [{ containerPath: '/a', hostPath: '/b' }];
+  assert.equal(mapMounts(mounts, undefined), mounts);
+  assert.equal(mapMounts(mounts, { mode: NODE }), mounts);
+});
+
+test('hidden paths of the machine come after those of every machine', () => {
+  const { pod, container } = make({});
+  const context = containerSecurityContext(pod, container, root, { seccompRoot: '', maskedPaths: ['/sys/own'] });
+  assert.equal(context.maskedPaths?.[0], '/proc/asound');
+  assert.equal(context.maskedPaths?.at(-1), '/sys/own');
 });

@@ -1,14 +1,18 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Pod, PodSpec } from '../api/core-v1.ts';
+import type { Pod, PodSpec, RuntimeClass } from '../api/core-v1.ts';
+import type { RuntimeHandler } from '../api/cri.ts';
 import { podUid } from '../api/ids.ts';
 import { FakeCri } from '../cri/fake-cri.ts';
 import { FakeEventSink } from '../kubeapi/fake-event-sink.ts';
 import { EnvObjects } from '../kuberuntime/env-objects.ts';
 import { ImagePuller } from '../kuberuntime/image-puller.ts';
+import { NodeDns } from '../kuberuntime/node-dns.ts';
 import { PodDirs } from '../kuberuntime/pod-dirs.ts';
 import { PodRuntime } from '../kuberuntime/pod-runtime.ts';
+import { SandboxMaker } from '../kuberuntime/sandbox-maker.ts';
+import { UserNamespaces } from '../kuberuntime/user-namespaces.ts';
 import { deepFreeze } from '../lib/deep-freeze.ts';
 import { FakeClock } from '../lib/fake-clock.ts';
 import { silentLog } from '../lib/log.ts';
@@ -48,10 +52,29 @@ export function podParts() {
   const notes = new PodNotes({ rootDir: join(root, 'root'), log: silentLog });
   const terminationMessage = async () => '';
   const pleg = new Pleg({ runtime, cache, clock, log: silentLog, wake: () => {}, terminationMessage });
-  const puller = new ImagePuller({ images, clock, maxParallelPulls: 1 });
+  const puller = new ImagePuller({ images, clock, log: silentLog, maxParallelPulls: 1 });
   const dirs = new PodDirs({ rootDir: join(root, 'root'), podLogsDir, clusterDomain: 'cluster.local' });
+  const runtimeClasses = new Map<string, RuntimeClass>();
+  const handlers: RuntimeHandler[] = [];
+  const sandboxes = new SandboxMaker({
+    ...{ runtime, events, podLogsDir, runtimeClasses, log: silentLog },
+    clusterDomain: 'cluster.local',
+    dns: new NodeDns({
+      resolvConf: '',
+      clusterDNS: ['10.96.0.10'],
+      clusterDomain: '',
+      nodeIPs: () => [],
+      warnNode: () => {},
+    }),
+    handlers: () => handlers,
+    userNamespaces: new UserNamespaces({
+      ...{ rootDir: join(root, 'root'), idsPerPod: 65_536, maxPods: 110, log: silentLog },
+      subordinate: async () => undefined,
+    }),
+    node: { kind: 'Node', name: 'n' },
+  });
   const podRuntime = new PodRuntime({
-    ...{ runtime, pleg, puller, dirs, events, clock, notes, podLogsDir },
+    ...{ runtime, pleg, puller, dirs, events, clock, notes, sandboxes },
     log: silentLog,
     containers: {
       ...{ dirs, security: { seccompRoot: join(root, 'seccomp') }, services: () => [], servicesRead: () => true },
@@ -63,5 +86,19 @@ export function podParts() {
     pullSecrets: async () => [],
   });
   const remove = () => rmSync(root, { recursive: true, force: true });
-  return { root, clock, fake, cache, events, pleg, puller, dirs, notes, podRuntime, [Symbol.dispose]: remove };
+  return {
+    root,
+    clock,
+    fake,
+    cache,
+    events,
+    pleg,
+    puller,
+    dirs,
+    notes,
+    podRuntime,
+    runtimeClasses,
+    handlers,
+    [Symbol.dispose]: remove,
+  };
 }

@@ -6,6 +6,7 @@ import type { EventSink } from '../kubeapi/event-sink.ts';
 import { podReference } from '../kuberuntime/pod-reference.ts';
 import type { Log } from '../lib/log.ts';
 import { type AdmissionDecision, decideAdmission } from '../pod/decide-admission.ts';
+import { type IsolationFacts, isolationViolation } from '../pod/isolation-violation.ts';
 import { isAlive, type ObservedPod } from '../pod/observed.ts';
 import type { PodCache } from '../pod/pod-cache.ts';
 import type { DesiredPod, PodManager } from '../pod/pod-manager.ts';
@@ -16,6 +17,7 @@ export interface AdmissionOptions {
   readonly events: EventSink;
   readonly log: Log;
   readonly node: () => Node | undefined;
+  readonly isolation: IsolationFacts;
   /** The pod with the resources that it was granted, which may be fewer than it asks for by now. */
   readonly granted: (desired: DesiredPod) => Pod;
   /** Looks at a pod again. */
@@ -73,6 +75,8 @@ export class Admission {
   }
 
   #decide(desired: DesiredPod): AdmissionDecision {
+    const violation = isolationViolation(desired.pod, this.#o.isolation);
+    if (violation) return { type: 'reject', ...violation };
     const active = this.#active();
     const leaving = active.filter((d) => d.intent !== undefined || d.pod.metadata.deletionTimestamp !== undefined);
     return decideAdmission({
