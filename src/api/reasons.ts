@@ -48,6 +48,8 @@ export const waitingReason = {
   errImageNeverPull: 'ErrImageNeverPull',
   imageInspectError: 'ImageInspectError',
   invalidImageName: 'InvalidImageName',
+  registryUnavailable: 'RegistryUnavailable',
+  signatureValidationFailed: 'SignatureValidationFailed',
   createContainerConfigError: 'CreateContainerConfigError',
   createContainerError: 'CreateContainerError',
   runContainerError: 'RunContainerError',

@@ -39,6 +39,15 @@ export function findConflicts(kubelet: KubeletConfiguration, proxy: KubeProxyCon
       'set serializeImagePulls to false',
     );
   }
+  const verification = kubelet.imagePullCredentialsVerificationPolicy;
+  if (kubelet.preloadedImagesVerificationAllowlist.length > 0 && verification !== 'NeverVerifyAllowlistedImages') {
+    refuse(
+      'KubeletConfiguration',
+      'preloadedImagesVerificationAllowlist',
+      `does nothing while imagePullCredentialsVerificationPolicy is ${verification}`,
+      'set imagePullCredentialsVerificationPolicy to NeverVerifyAllowlistedImages, or leave the list out',
+    );
+  }
   if (proxy.nftables.minSyncPeriod > proxy.nftables.syncPeriod) {
     refuse('KubeProxyConfiguration', 'nftables.minSyncPeriod', 'is longer than nftables.syncPeriod', 'shorten it');
   }

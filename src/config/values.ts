@@ -3,6 +3,7 @@ import type { Taint } from '../api/core-v1.ts';
 import { tryParseQuantity } from '../api/quantity.ts';
 import { isSysctlPattern } from '../api/sysctl.ts';
 import { parseGoDuration } from '../lib/go-duration.ts';
+import { parseImageName } from '../lib/image-name.ts';
 import { integer, isRecord, list, map, oneOf, type Schema, scalar, text } from '../lib/schema.ts';
 
 /** The kinds of values that configuration files hold, beyond the plain ones. */
@@ -113,6 +114,19 @@ export const nodeAllocatableTargets = list(
     'system-reserved-compressible',
     'kube-reserved-compressible',
   ),
+);
+
+/** Images of one name, or of a registry or folder in it. */
+export const imagePattern = text(
+  'a whole image name without tag such as registry.example/team/app, or a prefix such as registry.example/team/*',
+  (value) => {
+    if (/^\S+\/\*$/.test(value)) return !value.slice(0, -1).includes('*') && value !== '/*';
+    try {
+      return parseImageName(value).base === value;
+    } catch {
+      return false;
+    }
+  },
 );
 
 export const port = integer(0, 65_535);

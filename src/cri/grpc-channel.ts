@@ -75,7 +75,13 @@ export class GrpcChannel {
    * Rejects with the signal's reason when it is aborted, else with a CriError. The deadline is ours and
    * not gRPC's, which counts in wall-clock time and so would go off when somebody sets the clock.
    */
-  unary(rpc: Rpc, request: object, timeoutMs: number | undefined, signal: AbortSignal): Promise<object> {
+  unary(
+    rpc: Rpc,
+    request: object,
+    timeoutMs: number | undefined,
+    signal: AbortSignal,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<object> {
     return new Promise((resolve, reject) => {
       if (signal.aborted) return reject(signal.reason);
       let timedOut = false;
@@ -84,7 +90,7 @@ export class GrpcChannel {
         rpc.serialize,
         rpc.deserialize,
         request,
-        new grpc.Metadata(),
+        grpc.Metadata.fromHttp2Headers(headers),
         {},
         (error, response) => {
           timer?.[Symbol.dispose]();

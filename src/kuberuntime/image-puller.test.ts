@@ -6,7 +6,8 @@ import { FakeCri } from '../cri/fake-cri.ts';
 import { CriError } from '../cri/services.ts';
 import { deepFreeze } from '../lib/deep-freeze.ts';
 import { FakeClock } from '../lib/fake-clock.ts';
-import { ImagePuller } from './image-puller.ts';
+import { silentLog } from '../lib/log.ts';
+import { ImagePuller, type ImagePullerOptions } from './image-puller.ts';
 import { ContainerError } from './sync-error.ts';
 
 const signal = new AbortController().signal;
@@ -15,11 +16,16 @@ const pod: Pod = deepFreeze({ metadata: { name: 'p', namespace: 'ns', uid: 'u1' 
 const unauthorized = () => new CriError('PullImage', 'UNKNOWN', '401 Unauthorized');
 const settled = () => new Promise<void>((resolve) => setImmediate(resolve));
 
-function setUp({ maxParallelPulls = 1, present = [] as string[], remote = [name] } = {}) {
+interface SetUp extends Partial<ImagePullerOptions> {
+  readonly present?: readonly string[];
+  readonly remote?: readonly string[];
+}
+
+function setUp({ maxParallelPulls = 1, present = [], remote = [name], ...more }: SetUp = {}) {
   const clock = new FakeClock();
-  const fake = new FakeCri({ clock, images: present });
+  const fake = new FakeCri({ clock, images: [...present] });
   for (const image of remote) fake.imageStore.addRemote(image, { size: 1234 });
-  const puller = new ImagePuller({ images: fake.images, clock, maxParallelPulls });
+  const puller = new ImagePuller({ images: fake.images, clock, log: silentLog, maxParallelPulls, ...more });
   const events: string[] = [];
   /** Resolves with the image's name, or with the waiting reason and message of a refusal. */
   const ensure = async (over: Partial<Container> = {}, secrets: readonly Secret[] = [], of = pod) => {
@@ -85,15 +91,45 @@ const words: Record<
   'an image that must not be pulled': {
     over: { imagePullPolicy: 'Never' },
     answer: `ErrImageNeverPull: Container image "${name}" is not present with pull policy of Never`,
-    events: [`Warning ErrImageNeverPull: Container image "${name}" is not present with pull policy of Never`],
+    events: [
+      `Warning ErrImageNeverPull: Container image "${name}" is not present with pull policy of Never`,
+      'Warning Failed: Error: ErrImageNeverPull',
+    ],
   },
   'a pull that fails': {
     error: unauthorized(),
-    answer: `ErrImagePull: failed to pull image "${name}": 401 Unauthorized`,
+    answer: 'ErrImagePull: 401 Unauthorized',
     events: [
       `Normal Pulling: Pulling image "${name}"`,
       `Warning Failed: Failed to pull image "${name}": 401 Unauthorized`,
       'Warning Failed: Error: ErrImagePull',
+    ],
+  },
+  'a pull that fails for a reason that the runtime has a code for': {
+    error: new CriError('PullImage', 'NOT_FOUND', 'no such thing'),
+    answer: 'ErrImagePull: rpc error: code = NotFound desc = no such thing',
+    events: [
+      `Normal Pulling: Pulling image "${name}"`,
+      `Warning Failed: Failed to pull image "${name}": rpc error: code = NotFound desc = no such thing`,
+      'Warning Failed: Error: ErrImagePull',
+    ],
+  },
+  'a registry that is down': {
+    error: new CriError('PullImage', 'UNKNOWN', 'RegistryUnavailable: 503 from registry.test'),
+    answer: `RegistryUnavailable: image pull failed for ${name} because the registry is unavailable: 503 from registry.test`,
+    events: [
+      `Normal Pulling: Pulling image "${name}"`,
+      `Warning Failed: Failed to pull image "${name}": RegistryUnavailable: 503 from registry.test`,
+      'Warning Failed: Error: RegistryUnavailable',
+    ],
+  },
+  'a signature that is not good': {
+    error: new CriError('PullImage', 'UNKNOWN', 'SignatureValidationFailed: no key'),
+    answer: `SignatureValidationFailed: image pull failed for ${name} because the signature validation failed: no key`,
+    events: [
+      `Normal Pulling: Pulling image "${name}"`,
+      `Warning Failed: Failed to pull image "${name}": SignatureValidationFailed: no key`,
+      'Warning Failed: Error: SignatureValidationFailed',
     ],
   },
   'a name that is none': {
@@ -101,6 +137,7 @@ const words: Record<
     answer: `InvalidImageName: Failed to apply default image tag "App": couldn't parse image name "App": invalid reference format: repository name (library/App) must be lowercase`,
     events: [
       `Warning InspectFailed: Failed to apply default image tag "App": couldn't parse image name "App": invalid reference format: repository name (library/App) must be lowercase`,
+      'Warning Failed: Error: InvalidImageName',
     ],
   },
 };
@@ -119,7 +156,8 @@ test('an image that cannot be inspected is not pulled', async () => {
   o.fake.injectError('ImageStatus', new CriError('ImageStatus', 'UNKNOWN', 'disk broken'));
   const message = `Failed to inspect image "${name}": disk broken`;
   assert.equal(await o.ensure(), `ImageInspectError: ${message}`);
-  assert.deepEqual([o.events, pulls(o.fake)], [[`Warning InspectFailed: ${message}`], 0]);
+  const told = [`Warning InspectFailed: ${message}`, 'Warning Failed: Error: ImageInspectError'];
+  assert.deepEqual([o.events, pulls(o.fake)], [told, 0]);
 });
 
 test('a runtime that went away while an image was inspected is no fault of the image', async () => {
@@ -136,9 +174,12 @@ test('a failed pull is not repeated before its back-off is over, which is said w
   await o.ensure();
   o.events.length = 0;
   await o.clock.advance(9_999);
-  const failure = `failed to pull image "${name}": failed to pull and unpack image "${name}": failed to resolve reference "${name}": ${name}: not found`;
+  const failure = `rpc error: code = NotFound desc = failed to pull and unpack image "${name}": failed to resolve reference "${name}": ${name}: not found`;
   assert.equal(await o.ensure(), `ImagePullBackOff: Back-off pulling image "${name}": ErrImagePull: ${failure}`);
-  assert.deepEqual(o.events, [`Normal BackOff: Back-off pulling image "${name}"`]);
+  assert.deepEqual(o.events, [
+    `Normal BackOff: Back-off pulling image "${name}"`,
+    'Warning Failed: Error: ImagePullBackOff',
+  ]);
   assert.equal(pulls(o.fake), 1);
   await o.clock.advance(1);
   await o.ensure();
@@ -219,12 +260,12 @@ test('secrets are tried most specific first until one is let in', async () => {
   assert.deepEqual(users(o.fake), ['registry.test/app', 'registry.test']);
 });
 
-test('of secrets that are all refused the last error counts, and it is one failure', async () => {
+test('of secrets that are all refused every error is told, and it is one failure', async () => {
   const o = setUp();
   o.fake.injectError('PullImage', unauthorized());
   o.fake.injectError('PullImage', new CriError('PullImage', 'UNKNOWN', '403 Forbidden'));
   const answer = await o.ensure({}, [secret('registry.test', '*.test')]);
-  assert.equal(answer, `ErrImagePull: failed to pull image "${name}": 403 Forbidden`);
+  assert.equal(answer, 'ErrImagePull: [401 Unauthorized, 403 Forbidden]');
   assert.equal((o.puller.retryAt(pod, { name: 'c', image: name }) ?? 0) - o.clock.now(), 10_000);
 });
 

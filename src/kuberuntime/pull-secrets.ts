@@ -8,13 +8,12 @@ let askings = 0;
 
 /**
  * The pod's pull secrets, as far as they are to be had; those that are not are told in one event. Never
- * fails but by the signal: a missing secret must not keep a public image away.
+ * fails: a missing secret must not keep a public image away.
  */
 export async function fetchPullSecrets(
   pod: Pod,
   objects: ObjectSource,
   event: (type: 'Warning', reason: string, message: string) => void,
-  signal: AbortSignal,
 ): Promise<readonly Secret[]> {
   const { namespace = 'default', uid } = pod.metadata;
   const names = (pod.spec.imagePullSecrets ?? []).flatMap(({ name }) => (name ? [name] : []));
@@ -25,9 +24,8 @@ export async function fetchPullSecrets(
     names.map((name) => ({ kind: 'Secret', namespace, name })),
   );
   try {
-    const limit = AbortSignal.any([signal, AbortSignal.timeout(secretsTimeoutMs)]);
-    const answers = await Promise.allSettled(names.map((name) => objects.get('Secret', { namespace, name }, limit)));
-    signal.throwIfAborted();
+    const signal = AbortSignal.timeout(secretsTimeoutMs);
+    const answers = await Promise.allSettled(names.map((name) => objects.get('Secret', { namespace, name }, signal)));
     const secrets = answers.map((answer) => (answer.status === 'fulfilled' ? answer.value : undefined));
     const missing = names.filter((_, i) => secrets[i] === undefined);
     if (missing.length > 0) {

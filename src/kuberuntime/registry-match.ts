@@ -49,9 +49,6 @@ function locationOf(text: string): Location {
 }
 
 function labelPattern(label: string): RegExp {
-  const source = label
-    .replace(/[.+^${}()|[\]\\]/g, '\\$&')
-    .replaceAll('*', '.*')
-    .replaceAll('?', '.');
+  const source = label.replace(/[.+?^${}()|[\]\\]/g, '\\$&').replaceAll('*', '.*');
   return new RegExp(`^${source}$`);
 }
