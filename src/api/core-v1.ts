@@ -1,4 +1,4 @@
-import type { KubeObject, ObjectMeta } from './meta-v1.ts';
+import type { KubeObject, LabelSelector, ObjectMeta } from './meta-v1.ts';
 
 /**
  * Kubernetes core/v1, the fields that keelson reads or writes. Everything is readonly: an object
@@ -307,12 +307,21 @@ export interface Volume {
   readonly persistentVolumeClaim?: { readonly claimName: string; readonly readOnly?: boolean };
   readonly ephemeral?: { readonly volumeClaimTemplate?: unknown };
   readonly image?: { readonly reference?: string; readonly pullPolicy?: Container['imagePullPolicy'] };
+  readonly nfs?: NfsSource;
+  readonly csi?: { readonly driver: string };
   /** Any other source: named in an error, not understood. */
   readonly [source: string]: unknown;
 }
 
+export interface NfsSource {
+  readonly server: string;
+  readonly path: string;
+  readonly readOnly?: boolean;
+}
+
 export interface EmptyDirSource {
   readonly medium?: string;
+  readonly stickyBit?: boolean;
   readonly sizeLimit?: Quantity;
 }
 
@@ -360,8 +369,17 @@ export interface ProjectedSource {
     readonly configMap?: { readonly name?: string; readonly items?: readonly KeyToPath[]; readonly optional?: boolean };
     readonly secret?: { readonly name?: string; readonly items?: readonly KeyToPath[]; readonly optional?: boolean };
     readonly downwardAPI?: { readonly items?: readonly DownwardAPIFile[] };
+    readonly clusterTrustBundle?: ClusterTrustBundleProjection;
     readonly [source: string]: unknown;
   }[];
+}
+
+export interface ClusterTrustBundleProjection {
+  readonly name?: string;
+  readonly signerName?: string;
+  readonly labelSelector?: LabelSelector;
+  readonly optional?: boolean;
+  readonly path: string;
 }
 
 export interface ServiceAccountTokenProjection {
@@ -604,7 +622,8 @@ export interface PersistentVolume extends KubeObject {
     readonly claimRef?: ObjectReference;
     readonly local?: { readonly path: string; readonly fsType?: string };
     readonly hostPath?: HostPathSource;
-    readonly nfs?: { readonly server: string; readonly path: string; readonly readOnly?: boolean };
+    readonly nfs?: NfsSource;
+    readonly csi?: { readonly driver: string };
     readonly nodeAffinity?: { readonly required?: { readonly nodeSelectorTerms: readonly NodeSelectorTerm[] } };
     /** Any other source: named in an error, not understood. */
     readonly [source: string]: unknown;
