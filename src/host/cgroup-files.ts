@@ -2,8 +2,8 @@ import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../lib/clock.ts';
 import { AgentError, errnoOf } from '../lib/errors.ts';
-import { cgroupBusy } from './cgroups.ts';
-import type { CgroupSetting } from './compute-cgroup-settings.ts';
+import { type CgroupReading, cgroupBusy } from './cgroups.ts';
+import { type CgroupSetting, sharesOfWeight } from './compute-cgroup-settings.ts';
 
 /** What the drivers share: cgroups as folders, on any hierarchy. */
 
@@ -103,3 +103,58 @@ function killProcess(pid: number): void {
     if (errnoOf(error) !== 'ESRCH') throw error;
   }
 }
+
+/** The folders of one cgroup in the hierarchies that bound memory and CPU; the same one on v2. */
+export interface ControllerFolders {
+  readonly memory: string;
+  readonly cpu: string;
+}
+
+/** What a cgroup of v1 has and uses; undefined when it is gone. */
+export async function readV1({ memory, cpu }: ControllerFolders): Promise<CgroupReading | undefined> {
+  const files = [
+    join(memory, 'memory.limit_in_bytes'),
+    join(memory, 'memory.usage_in_bytes'),
+    join(cpu, 'cpu.cfs_quota_us'),
+    join(cpu, 'cpu.shares'),
+  ];
+  const texts = await Promise.all(files.map(readOrGone));
+  const [memoryLimit = 0, memoryUsage = 0, cpuQuota = 0, cpuShares = 0] = texts.map(Number);
+  if (texts.includes(undefined)) return undefined;
+  return { memoryLimit: memoryLimit >= v1Unlimited ? -1 : memoryLimit, memoryUsage, cpuQuota, cpuShares };
+}
+
+/** The kernel says the largest number of whole pages. */
+const v1Unlimited = 2 ** 62;
+
+/** What a cgroup of v2 has and uses; undefined when it is gone. */
+export async function readV2(path: string): Promise<CgroupReading | undefined> {
+  const texts = await Promise.all(
+    ['memory.max', 'memory.current', 'cpu.max', 'cpu.weight'].map((f) => readOrGone(join(path, f))),
+  );
+  if (texts.includes(undefined)) return undefined;
+  const [max = 'max', current = '0', cpu = 'max', weight = '1'] = texts.map((text) => text ?? '');
+  const [quota = 'max'] = cpu.split(' ');
+  return {
+    memoryLimit: max === 'max' ? -1 : Number(max),
+    memoryUsage: Number(current),
+    cpuQuota: quota === 'max' ? -1 : Number(quota),
+    cpuShares: sharesOfWeight(Number(weight)),
+  };
+}
+
+/** Memory used by the container whose cgroup is below `pod`: runtimes name it by the id, alone or in a scope's name. */
+export async function containerMemory(pod: string, id: string, file: string): Promise<number | undefined> {
+  const child = (await childCgroups(pod)).find((name) => name.includes(id));
+  const text = child === undefined ? undefined : await readOrGone(join(pod, child, file));
+  return text === undefined ? undefined : Number(text);
+}
+
+const readOrGone = (path: string): Promise<string | undefined> =>
+  readFile(path, 'utf8').then(
+    (text) => text.trim(),
+    (error: unknown) => {
+      if (gone(error)) return undefined;
+      throw error;
+    },
+  );

@@ -1,8 +1,17 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../lib/clock.ts';
-import { childCgroups, killAll, makeCgroup, pidsBelow, removeCgroup, writeSetting } from './cgroup-files.ts';
-import { type CgroupName, type Cgroups, type CgroupValues, cgroupBusy } from './cgroups.ts';
+import {
+  childCgroups,
+  containerMemory,
+  killAll,
+  makeCgroup,
+  pidsBelow,
+  readV1,
+  removeCgroup,
+  writeSetting,
+} from './cgroup-files.ts';
+import { type CgroupName, type CgroupReading, type Cgroups, type CgroupValues, cgroupBusy } from './cgroups.ts';
 import { computeV1Settings } from './compute-cgroup-settings.ts';
 import type { Hierarchy } from './detect-cgroups.ts';
 
@@ -56,8 +65,21 @@ export class CgroupfsV1 implements Cgroups {
     return killAll(this.criParent(name), () => this.pids(name), this.#clock, signal);
   }
 
+  read(name: CgroupName): Promise<CgroupReading | undefined> {
+    return readV1({ memory: this.#path('memory', name), cpu: this.#path('cpu', name) });
+  }
+
+  containerMemory(name: CgroupName, containerId: string): Promise<number | undefined> {
+    return containerMemory(this.#path('memory', name), containerId, 'memory.usage_in_bytes');
+  }
+
   criParent(name: CgroupName): string {
     return `/${name.join('/')}`;
+  }
+
+  #path(controller: 'memory' | 'cpu', name: CgroupName): string {
+    const hierarchy = this.#hierarchies.find((h) => h.controllers.includes(controller));
+    return join(hierarchy?.mount ?? '', ...name);
   }
 
   #paths(name: CgroupName): string[] {

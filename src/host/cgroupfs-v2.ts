@@ -2,8 +2,17 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../lib/clock.ts';
 import { errnoOf } from '../lib/errors.ts';
-import { childCgroups, killAll, makeCgroup, pidsBelow, removeCgroup, writeSetting } from './cgroup-files.ts';
-import { type CgroupName, type Cgroups, type CgroupValues, cgroupBusy } from './cgroups.ts';
+import {
+  childCgroups,
+  containerMemory,
+  killAll,
+  makeCgroup,
+  pidsBelow,
+  readV2,
+  removeCgroup,
+  writeSetting,
+} from './cgroup-files.ts';
+import { type CgroupName, type CgroupReading, type Cgroups, type CgroupValues, cgroupBusy } from './cgroups.ts';
 import { computeV2Settings } from './compute-cgroup-settings.ts';
 
 /** cgroup v2, written directly. */
@@ -46,6 +55,14 @@ export class CgroupfsV2 implements Cgroups {
 
   kill(name: CgroupName, signal: AbortSignal): Promise<void> {
     return killV2(this.#path(name), this.#clock, signal);
+  }
+
+  read(name: CgroupName): Promise<CgroupReading | undefined> {
+    return readV2(this.#path(name));
+  }
+
+  containerMemory(name: CgroupName, containerId: string): Promise<number | undefined> {
+    return containerMemory(this.#path(name), containerId, 'memory.current');
   }
 
   criParent(name: CgroupName): string {

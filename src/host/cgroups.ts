@@ -21,6 +21,10 @@ export interface Cgroups {
   pids(name: CgroupName): Promise<readonly number[]>;
   /** SIGKILL to every process in the cgroup and below it. Resolves when they are gone; fails with CgroupBusy when they will not go. */
   kill(name: CgroupName, signal: AbortSignal): Promise<void>;
+  /** What the cgroup has and uses now; undefined when there is none. */
+  read(name: CgroupName): Promise<CgroupReading | undefined>;
+  /** Memory in use, in bytes, by the container that the runtime has put below the cgroup; undefined when it is not found. */
+  containerMemory(name: CgroupName, containerId: string): Promise<number | undefined>;
   /**
    * What CRI's cgroup_parent wants, and the folder below a hierarchy's mount: '/kubepods/burstable/pod<uid>' or
    * '/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod<uid_>.slice'.
@@ -47,6 +51,16 @@ export interface CgroupValues {
   readonly hugepageLimits?: Readonly<Record<string, number>>;
   /** A list of CPUs such as '0-3,8'; naming it also turns the controller on for what lies below on v2. */
   readonly cpusetCpus?: string;
+}
+
+/** In the units of CgroupValues; -1 is no limit. */
+export interface CgroupReading {
+  readonly memoryLimit: number;
+  /** Bytes. */
+  readonly memoryUsage: number;
+  readonly cpuQuota: number;
+  /** On v2 as near as cpu.weight tells. */
+  readonly cpuShares: number;
 }
 
 /** Processes still live in the cgroup. */

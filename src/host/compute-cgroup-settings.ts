@@ -61,6 +61,11 @@ export function cpuWeight(shares: number): number {
   return 1 + Math.floor(((clamped - 2) * 9999) / 262_142);
 }
 
+/** The shares that a weight stands for, as near as it tells. */
+export function sharesOfWeight(weight: number): number {
+  return 2 + Math.ceil(((weight - 1) * 262_142) / 9999);
+}
+
 const infinity = '18446744073709551615';
 
 /** The same values as properties of a slice, systemd.resource-control(5). There is none for huge pages. */

@@ -1,4 +1,4 @@
-import { type CgroupName, type Cgroups, type CgroupValues, cgroupBusy } from './cgroups.ts';
+import { type CgroupName, type CgroupReading, type Cgroups, type CgroupValues, cgroupBusy } from './cgroups.ts';
 import { sliceName, slicePath } from './compute-cgroup-settings.ts';
 import { type Exec, ExecError, type ExecOptions, type ExecResult, notFound } from './exec.ts';
 import type { MountPoint, Mounts } from './mounts.ts';
@@ -14,6 +14,8 @@ export class FakeCgroups implements Cgroups {
   readonly driver: 'cgroupfs' | 'systemd';
   /** Every call in order, e.g. 'ensure kubepods/burstable'. */
   readonly calls: string[] = [];
+  /** Bytes in use, by the cgroup's path or a container's id. */
+  readonly memoryUsage = new Map<string, number>();
   readonly #cgroups = new Map<string, FakeCgroup>();
   readonly #failures = new Map<string, unknown>();
 
@@ -55,6 +57,16 @@ export class FakeCgroups implements Cgroups {
   async kill(name: CgroupName, signal: AbortSignal): Promise<void> {
     this.#called('kill', name, signal);
     for (const path of this.#below(name)) this.#cgroups.get(path)?.pids.clear();
+  }
+
+  async read(name: CgroupName): Promise<CgroupReading | undefined> {
+    const cgroup = this.#cgroups.get(name.join('/'));
+    const { memoryLimit = -1, cpuQuota = -1, cpuShares = 1024 } = cgroup?.values ?? {};
+    return cgroup && { memoryLimit, cpuQuota, cpuShares, memoryUsage: this.memoryUsage.get(name.join('/')) ?? 0 };
+  }
+
+  async containerMemory(_name: CgroupName, containerId: string): Promise<number | undefined> {
+    return this.memoryUsage.get(containerId) ?? 0;
   }
 
   criParent(name: CgroupName): string {

@@ -2,9 +2,9 @@ import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../lib/clock.ts';
 import { AgentError } from '../lib/errors.ts';
-import { childCgroups, pidsBelow, removeCgroup } from './cgroup-files.ts';
+import { childCgroups, containerMemory, pidsBelow, readV2, removeCgroup } from './cgroup-files.ts';
 import { enableControllers, killV2, writeV2Values } from './cgroupfs-v2.ts';
-import { type CgroupName, type Cgroups, type CgroupValues, cgroupBusy } from './cgroups.ts';
+import { type CgroupName, type CgroupReading, type Cgroups, type CgroupValues, cgroupBusy } from './cgroups.ts';
 import {
   computeUnitProperties,
   sliceName,
@@ -83,6 +83,14 @@ export class SystemdSlices implements Cgroups {
 
   kill(name: CgroupName, signal: AbortSignal): Promise<void> {
     return killV2(this.#path(name), this.#clock, signal);
+  }
+
+  read(name: CgroupName): Promise<CgroupReading | undefined> {
+    return readV2(this.#path(name));
+  }
+
+  containerMemory(name: CgroupName, containerId: string): Promise<number | undefined> {
+    return containerMemory(this.#path(name), containerId, 'memory.current');
   }
 
   criParent(name: CgroupName): string {

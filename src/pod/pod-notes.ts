@@ -17,8 +17,19 @@ export interface Notes {
   readonly allocated?: Readonly<Record<string, ResourceRequirements>>;
   /** Pod-level resources granted. */
   readonly allocatedPod?: ResourceRequirements;
+  /** A resize that was granted and is not carried out to the end yet. */
+  readonly resizing?: Resizing | undefined;
   /** Containers whose postStart hook is over, by container id. */
   readonly postStartDone?: readonly string[];
+}
+
+export interface Resizing {
+  /** metadata.generation of the pod whose wishes were granted. */
+  readonly generation: number;
+  /** Containers that have to be restarted for it, by container id. */
+  readonly restart: readonly string[];
+  /** What keeps it from being carried out. */
+  readonly error?: string;
 }
 
 /** The newest version is written; what changes meanwhile is written once more afterwards. */

@@ -1,6 +1,6 @@
 import type { Pod } from '../api/core-v1.ts';
 import type { PodUid } from '../api/ids.ts';
-import type { CgroupName, Cgroups } from '../host/cgroups.ts';
+import type { CgroupName, CgroupReading, Cgroups, CgroupValues } from '../host/cgroups.ts';
 import type { Log } from '../lib/log.ts';
 import { podCgroupName, podsRootName, podUidOf, qosCgroupName } from './cgroup-names.ts';
 import {
@@ -70,6 +70,28 @@ export class QosCgroups {
     const name = podCgroupName(pod, this.#cgroupRoot);
     await this.#cgroups.ensure(name, podCgroupValues(pod, this.#options), signal);
     return this.#cgroups.criParent(name);
+  }
+
+  /** Creates the pod's cgroup where it is missing, and leaves it as it is otherwise: its limits are being changed. */
+  async keepPod(pod: Pod, signal: AbortSignal): Promise<string> {
+    const name = podCgroupName(pod, this.#cgroupRoot);
+    const exists = (await this.#cgroups.read(name)) !== undefined;
+    return exists ? this.#cgroups.criParent(name) : this.ensurePod(pod, signal);
+  }
+
+  /** What the pod's cgroup has and uses; undefined when there is none. */
+  readPod(pod: Pod): Promise<CgroupReading | undefined> {
+    return this.#cgroups.read(podCgroupName(pod, this.#cgroupRoot));
+  }
+
+  /** Memory in use by one of the pod's containers, in bytes. */
+  containerMemory(pod: Pod, containerId: string): Promise<number | undefined> {
+    return this.#cgroups.containerMemory(podCgroupName(pod, this.#cgroupRoot), containerId);
+  }
+
+  /** Changes some values of a pod's cgroup. */
+  setPod(pod: Pod, values: CgroupValues, signal: AbortSignal): Promise<void> {
+    return this.#cgroups.ensure(podCgroupName(pod, this.#cgroupRoot), values, signal);
   }
 
   criParent(pod: Pod): string {

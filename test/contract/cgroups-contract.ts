@@ -53,6 +53,20 @@ export function cgroupsContract(
       assert.deepEqual(await values(pod), { ...first, cpuShares: 2048, cpuQuota: -1, pidsLimit: -1 });
     });
 
+    it('what a cgroup has can be read, and what is not limited says so', async ({ cgroups, root }) => {
+      const pod = [...root, 'pod1'];
+      assert.equal(await cgroups.read(pod), undefined);
+      await cgroups.ensure(pod, {}, signal);
+      const { memoryLimit, cpuQuota } = (await cgroups.read(pod)) ?? {};
+      assert.deepEqual([memoryLimit, cpuQuota], [-1, -1]);
+      const values = { cpuShares: 2048, cpuQuota: 25_000, cpuPeriod: 100_000, memoryLimit: 64 * 2 ** 20 };
+      await cgroups.ensure(pod, values, signal);
+      const reading = await cgroups.read(pod);
+      assert.deepEqual([reading?.memoryLimit, reading?.cpuQuota], [64 * 2 ** 20, 25_000]);
+      assert.ok(Math.abs((reading?.cpuShares ?? 0) - 2048) < 32, `shares ${reading?.cpuShares}`);
+      assert.ok((reading?.memoryUsage ?? -1) >= 0);
+    });
+
     it('ensuring what exists changes nothing and loses nobody', async ({ cgroups, root, addProcess }) => {
       const pod = [...root, 'pod1'];
       await cgroups.ensure(pod, { cpuShares: 512 }, signal);
