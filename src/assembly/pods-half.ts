@@ -191,6 +191,7 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
     clock,
     log,
     changed: input.statusChanged,
+    pullProgress: (image) => puller.howFar(image),
   });
   const containerdEvents = (signal: AbortSignal) =>
     subscribeContainerdEvents({ endpoint: kubelet.containerRuntimeEndpoint, clock, log }, signal);

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Image } from '../api/cri.ts';
+import { parseImageName } from '../lib/image-name.ts';
 import { CriError } from './services.ts';
 
 /** The images of a fake runtime: those it has, and those its registry has. */
@@ -31,14 +32,14 @@ export class FakeImages {
 
   /** By name, by digest reference or by id. */
   find(reference: string): Image | undefined {
+    const name = fullName(reference);
     return this.list().find(
-      ({ id, repoTags, repoDigests }) =>
-        id === reference || repoTags?.includes(reference) || repoDigests?.includes(reference),
+      ({ id, repoTags, repoDigests }) => id === reference || repoTags?.includes(name) || repoDigests?.includes(name),
     );
   }
 
   pull(name: string): string {
-    const image = this.#remote.get(name) ?? this.find(name);
+    const image = this.#remote.get(fullName(name)) ?? this.find(name);
     if (image === undefined) {
       const details = `failed to pull and unpack image "${name}": failed to resolve reference "${name}": ${name}: not found`;
       throw new CriError('PullImage', 'NOT_FOUND', details);
@@ -49,6 +50,15 @@ export class FakeImages {
 
   remove(reference: string): void {
     this.#present.delete(this.find(reference)?.id ?? '');
+  }
+}
+
+/** Short names are of docker.io, as for containerd; what is no name (an id, say) stays as it is. */
+function fullName(reference: string): string {
+  try {
+    return parseImageName(reference).full;
+  } catch {
+    return reference;
   }
 }
 

@@ -122,6 +122,11 @@ export class ImagePuller {
     return this.#views.view(uid, owner);
   }
 
+  /** How far the pull of an image is, in words; undefined when nobody knows. */
+  howFar(image: string): string | undefined {
+    return this.#views.words(image);
+  }
+
   async #ensure(
     request: CommonRequest,
     owner: string,

@@ -78,3 +78,14 @@ export function sumUp(
     fetching: fetched !== undefined,
   };
 }
+
+/** '120 MiB of 300 MiB' */
+export function howFar({ bytes, totalBytes }: { readonly bytes: number; readonly totalBytes: number }): string {
+  return `${binary(bytes)} of ${binary(totalBytes)}${bytes >= totalBytes ? ', unpacking' : ''}`;
+}
+
+function binary(bytes: number): string {
+  const mib = bytes / 1024 / 1024;
+  if (mib >= 10_240) return `${(mib / 1024).toFixed(1)} GiB`;
+  return mib >= 1 ? `${Math.round(mib)} MiB` : `${Math.ceil(bytes / 1024)} KiB`;
+}

@@ -1,7 +1,7 @@
 import type { Pod } from '../api/core-v1.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { PullBackoff } from './pull-backoff.ts';
-import type { PulledBytes } from './pull-progress.ts';
+import { howFar, type PulledBytes } from './pull-progress.ts';
 
 /** What somebody waits for whose image is not there. */
 export interface PullView {
@@ -77,6 +77,16 @@ export class PullViews {
     }
     const waiting = this.#backoff.waiting(`${uid}/${image}`);
     return waiting && { image, phase: 'backOff', since, retryAt: this.#clock.now() + waiting.leftMs };
+  }
+
+  /** How far the pull of an image is, for whichever pod, in words: '12 MiB of 30 MiB'. Undefined when nobody knows. */
+  words(image: string): string | undefined {
+    for (const state of this.#states.values()) {
+      if (state.image !== image || state.phase === 'stopped') continue;
+      if (state.phase === 'waiting') return 'waits until other pulls are done';
+      if (state.pulled) return howFar(state.pulled);
+    }
+    return undefined;
   }
 
   #set(seeker: Seeker, state: State): void {

@@ -5,7 +5,7 @@ import { AgentError, errorFields } from '../lib/errors.ts';
 import { goDuration } from '../lib/go-duration.ts';
 import type { ImageName } from '../lib/image-name.ts';
 import type { Log } from '../lib/log.ts';
-import { type PulledBytes, PullProgress } from './pull-progress.ts';
+import { howFar, type PulledBytes, PullProgress } from './pull-progress.ts';
 
 export interface WatchedPull {
   /** As the pod names it. */
@@ -76,15 +76,4 @@ async function watch(watched: WatchedPull, stalled: AbortController, signal: Abo
     );
     if (pulled) event('Normal', eventReason.pulling, `Pulling image "${image}": ${howFar(pulled)}`);
   }
-}
-
-/** '120 MiB of 300 MiB' */
-export function howFar({ bytes, totalBytes }: { readonly bytes: number; readonly totalBytes: number }): string {
-  return `${binary(bytes)} of ${binary(totalBytes)}${bytes >= totalBytes ? ', unpacking' : ''}`;
-}
-
-function binary(bytes: number): string {
-  const mib = bytes / 1024 / 1024;
-  if (mib >= 10_240) return `${(mib / 1024).toFixed(1)} GiB`;
-  return mib >= 1 ? `${Math.round(mib)} MiB` : `${Math.ceil(bytes / 1024)} KiB`;
 }

@@ -54,6 +54,12 @@ export function decideForNode(store: Store, node: string, attributes: ResourceAt
         node,
         somePod(store, node, namespace, (pod) => referencesOf(pod)[resource as keyof References].has(name)),
       );
+    case '/serviceaccounts':
+      if (verb !== 'get') return deny('can only get individual resources of this type');
+      return related(
+        node,
+        somePod(store, node, namespace, (pod) => stringAt(pod, 'spec.serviceAccountName') === name),
+      );
     case '/serviceaccounts/token':
       if (verb !== 'create') return deny('can only create tokens for individual service accounts');
       return related(
