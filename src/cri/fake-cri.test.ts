@@ -9,7 +9,7 @@ const IMAGE = 'registry.test/app:1';
 const signal = new AbortController().signal;
 
 criContract('fake', () => {
-  const fake = new FakeCri({ clock: new FakeClock(), images: [IMAGE] });
+  const fake = new FakeCri({ clock: new FakeClock(), images: [IMAGE], handlers: ['other'] });
   return {
     runtime: fake.runtime,
     images: fake.images,

@@ -16,6 +16,8 @@ export interface FakeCriOptions {
   readonly events?: boolean;
   /** Names present from the start. */
   readonly images?: readonly string[];
+  /** Handlers beside the default one. */
+  readonly handlers?: readonly string[];
 }
 
 interface FakeSandbox {
@@ -60,6 +62,7 @@ export class FakeCri {
   /** What ExecSync answers. */
   exec: (containerId: string, command: readonly string[]) => cri.ExecSyncResponse = () => ({ exitCode: 0 });
   readonly #clock: Clock;
+  readonly #handlers: ReadonlySet<string>;
   readonly #events: FakeEventStream;
   readonly #sandboxes = new Map<string, FakeSandbox>();
   readonly #containers = new Map<string, FakeContainer>();
@@ -70,6 +73,7 @@ export class FakeCri {
 
   constructor(options: FakeCriOptions) {
     this.#clock = options.clock;
+    this.#handlers = new Set(['', ...(options.handlers ?? [])]);
     this.#events = new FakeEventStream(options.events ?? false);
     this.imageStore = new FakeImages();
     for (const name of options.images ?? []) this.imageStore.add(name);
@@ -257,6 +261,10 @@ export class FakeCri {
         'UNKNOWN',
         `failed to reserve sandbox name "${name}": name is reserved for "${holder.id}"`,
       );
+    }
+    if (!this.#handlers.has(runtimeHandler)) {
+      const message = `failed to get sandbox runtime: no runtime for "${runtimeHandler}" is configured`;
+      throw new CriError(method, 'UNKNOWN', message);
     }
     const hostNetwork = config.linux?.securityContext?.namespaceOptions?.network === cri.NamespaceMode.NODE;
     if (!hostNetwork && !this.networkReady) {

@@ -189,6 +189,26 @@ test('problems have line, column, path and the words of the API', () => {
         '5:64 spec.containers[0].resources.requests.cpu: Invalid value: "2": must be less than or equal to cpu limit of 1',
       ],
     ],
+    'confinement that would not confine': [
+      pod(
+        'securityContext: {sysctls: [{name: net.a, value: "1"}, {name: net/a, value: "2"}, {name: A, value: "3"}], appArmorProfile: {type: Localhost}}\ncontainers: [{name: a, image: b, securityContext: {procMount: Unmasked, seccompProfile: {type: Localhost, localhostProfile: ../a}}}]',
+      ),
+      [
+        '6:127 spec.containers[0].securityContext.seccompProfile.localhostProfile: Invalid value: "../a": must be a relative path without ".."',
+        '6:65 spec.containers[0].securityContext.procMount: Invalid value: "Unmasked": `hostUsers` must be false to use `Unmasked`',
+        '5:126 spec.securityContext.appArmorProfile.localhostProfile: Required value',
+        '5:65 spec.securityContext.sysctls[1].name: Duplicate value: "net/a"',
+        '5:92 spec.securityContext.sysctls[2].name: Invalid value: "A": a kernel parameter such as net.core.somaxconn',
+      ],
+    ],
+    'a host name that nothing can be called': [
+      pod('hostnameOverride: A_\nhostNetwork: true\nsetHostnameAsFQDN: true\ncontainers: [{name: a, image: b}]'),
+      [
+        '5:21 spec.hostnameOverride: Invalid value: "A_": at most 64 lower-case letters, digits, dashes and dots between names',
+        '5:21 spec.hostnameOverride: Forbidden: when `setHostnameAsFQDN` is true',
+        '5:21 spec.hostnameOverride: Forbidden: when `hostNetwork` is true',
+      ],
+    ],
     'a probe without, and one with two handlers': [
       pod(
         'containers: [{name: a, image: b, livenessProbe: {periodSeconds: 1}, readinessProbe: {exec: {command: [x]}, tcpSocket: {port: 1}}}]',

@@ -2,6 +2,7 @@ import { isIP } from 'node:net';
 import type { Container, ContainerPort, Pod, PodSpec, Toleration } from '../api/core-v1.ts';
 import { isSidecar } from '../api/pod.ts';
 import { compareQuantities, parseQuantity } from '../api/quantity.ts';
+import { dottedSysctl } from '../api/sysctl.ts';
 import type { SourcePath } from '../lib/yaml-source.ts';
 import { duplicate, Faults, invalid, isDnsLabel, isDnsSubdomain, required } from './validate-pod-faults.ts';
 import { validateMetadata } from './validate-pod-metadata.ts';
@@ -52,6 +53,8 @@ function validateSpec(spec: PodSpec, faults: Faults): void {
     faults,
   );
   validateProfile(pod.seccompProfile, [...at, 'securityContext', 'seccompProfile'], faults);
+  validateProfile(pod.appArmorProfile, [...at, 'securityContext', 'appArmorProfile'], faults);
+  validateSysctls(pod.sysctls ?? [], [...at, 'securityContext', 'sysctls'], faults);
   validateResources(spec, at, faults);
   if (spec.os && spec.os.name !== 'linux')
     faults.add([...at, 'os', 'name'], invalid(spec.os.name, 'this is a Linux node'));
@@ -85,7 +88,7 @@ function validateContainer(
   validateMounts(container, path, volumes, faults);
   validateResources(container, path, faults);
   validateProbes(container, path, faults);
-  validateSecurity(container, [...path, 'securityContext'], faults);
+  validateSecurity(container, spec, [...path, 'securityContext'], faults);
 }
 
 function validateInit(container: Container, path: SourcePath, faults: Faults): void {
@@ -205,13 +208,34 @@ function validateResources(holder: Pick<Container, 'resources'>, path: SourcePat
   }
 }
 
-function validateSecurity(container: Container, path: SourcePath, faults: Faults): void {
+function validateSecurity(container: Container, spec: PodSpec, path: SourcePath, faults: Faults): void {
   const security = container.securityContext;
   if (!security) return;
   validateIds({ runAsUser: security.runAsUser, runAsGroup: security.runAsGroup }, path, faults);
   validateProfile(security.seccompProfile, [...path, 'seccompProfile'], faults);
+  validateProfile(security.appArmorProfile, [...path, 'appArmorProfile'], faults);
   if (security.privileged && security.allowPrivilegeEscalation === false) {
     faults.add(path, invalid('', 'cannot set `allowPrivilegeEscalation` to false and `privileged` to true'));
+  }
+  // What /proc shows of the host is hidden from a container that is root there.
+  if (security.procMount === 'Unmasked' && spec.hostUsers !== false) {
+    faults.add([...path, 'procMount'], invalid('Unmasked', '`hostUsers` must be false to use `Unmasked`'));
+  }
+}
+
+const sysctlName = /^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$/;
+
+function validateSysctls(sysctls: readonly { readonly name?: string }[], path: SourcePath, faults: Faults): void {
+  const names = new Set<string>();
+  for (const [i, { name }] of sysctls.entries()) {
+    if (!name) {
+      faults.add([...path, i, 'name'], required);
+      continue;
+    }
+    if (name.length > 253 || !sysctlName.test(name)) {
+      faults.add([...path, i, 'name'], invalid(name, 'a kernel parameter such as net.core.somaxconn'));
+    } else if (names.has(dottedSysctl(name))) faults.add([...path, i, 'name'], duplicate(name));
+    names.add(dottedSysctl(name));
   }
 }
 
@@ -230,7 +254,11 @@ function validateProfile(
 ): void {
   if (!profile) return;
   if (!profile.type) faults.add([...path, 'type'], required);
-  if (profile.type === 'Localhost' && !profile.localhostProfile) faults.add([...path, 'localhostProfile'], required);
+  const { type, localhostProfile } = profile;
+  if (type === 'Localhost' && !localhostProfile) faults.add([...path, 'localhostProfile'], required);
+  if (localhostProfile && !staysInside(localhostProfile)) {
+    faults.add([...path, 'localhostProfile'], invalid(localhostProfile, 'must be a relative path without ".."'));
+  }
 }
 
 function validateNumbers(spec: PodSpec, at: SourcePath, faults: Faults): void {
@@ -259,9 +287,21 @@ function validateDns(spec: PodSpec, at: SourcePath, faults: Faults): void {
     const value = spec[field];
     if (value && !isDnsLabel(value)) faults.add([...at, field], invalid(value, dnsLabelRule));
   }
+  validateHostnameOverride(spec, at, faults);
   for (const [i, { ip }] of (spec.hostAliases ?? []).entries()) {
     if (isIP(ip ?? '') === 0) faults.add([...at, 'hostAliases', i, 'ip'], invalid(ip, 'must be a valid IP address'));
   }
+}
+
+function validateHostnameOverride(spec: PodSpec, at: SourcePath, faults: Faults): void {
+  const { hostnameOverride: name, setHostnameAsFQDN, hostNetwork } = spec;
+  if (name === undefined) return;
+  const path = [...at, 'hostnameOverride'];
+  if (!isDnsSubdomain(name) || name.length > 64) {
+    faults.add(path, invalid(name, 'at most 64 lower-case letters, digits, dashes and dots between names'));
+  }
+  if (setHostnameAsFQDN) faults.add(path, 'Forbidden: when `setHostnameAsFQDN` is true');
+  if (hostNetwork) faults.add(path, 'Forbidden: when `hostNetwork` is true');
 }
 
 function validateTolerations(tolerations: readonly Toleration[], at: SourcePath, faults: Faults): void {

@@ -44,7 +44,7 @@ export function podParts() {
   const root = mkdtempSync(join(tmpdir(), 'pod-parts-'));
   const podLogsDir = join(root, 'log/pods');
   const clock = new FakeClock();
-  const fake = new FakeCri({ clock, images: [testImage] });
+  const fake = new FakeCri({ clock, images: [testImage], handlers: ['other'] });
   const cache = new PodCache();
   const events = new FakeEventSink();
   const { runtime, images } = fake;
@@ -96,6 +96,7 @@ export function podParts() {
     puller,
     dirs,
     notes,
+    sandboxes,
     podRuntime,
     runtimeClasses,
     handlers,

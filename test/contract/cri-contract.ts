@@ -231,6 +231,24 @@ export function criContract(kind: string, fixture: () => CriFixture): void {
     assert.ok((found?.size ?? 0) > 0);
   });
 
+  contract('a sandbox keeps the handler that it runs under', async () => {
+    const { runtime, sandboxConfig } = fixture();
+    const ids = new Map<string, string>();
+    for (const handler of ['', 'other'])
+      ids.set(await runtime.runPodSandbox(sandboxConfig(`handler-${handler}`), handler, signal), handler);
+    const listed = await runtime.listPodSandbox({}, signal);
+    for (const [id, handler] of ids) assert.equal(listed.find((s) => s.id === id)?.runtimeHandler ?? '', handler);
+  });
+
+  contract('a handler that the runtime has not is refused, and names itself', async () => {
+    const { runtime, sandboxConfig } = fixture();
+    const run = runtime.runPodSandbox(sandboxConfig('no-handler'), 'nobody', signal);
+    await assert.rejects(
+      run,
+      (error) => isCriCode(error, 'UNKNOWN') && /no runtime for "nobody" is configured/.test(`${error}`),
+    );
+  });
+
   contract('the runtime says that it is ready', async () => {
     const { runtime } = fixture();
     const { status } = await runtime.status(signal);
