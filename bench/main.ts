@@ -1,4 +1,5 @@
 import { benchPods, podsTable } from './pods.ts';
+import { benchProbes, probesTable } from './probes.ts';
 import { benchServices, servicesTable } from './services.ts';
 
 /** `npm run bench -- <name>`: a readable table on stderr, one line of JSON on stdout. */
@@ -6,6 +7,10 @@ const benches: Readonly<Record<string, () => Promise<{ readonly figures: object;
   pods: async () => {
     const figures = await benchPods();
     return { figures, table: podsTable(figures) };
+  },
+  probes: async () => {
+    const figures = await benchProbes();
+    return { figures, table: probesTable(figures) };
   },
   services: async () => {
     const figures = await benchServices();
