@@ -171,6 +171,16 @@ test('problems have line, column, path and the words of the API', () => {
         '6:111 spec.containers[0].volumeMounts[1].subPath: Invalid value: "../y": must be a relative path without ".."',
       ],
     ],
+    'variables from files': [
+      pod(
+        'volumes: [{name: v, emptyDir: {}}, {name: h, hostPath: {path: /x}}]\ncontainers: [{name: a, image: b, env: [{name: A, valueFrom: {fileKeyRef: {volumeName: v, path: f, key: k}}}, {name: B, valueFrom: {fileKeyRef: {volumeName: h, path: ../f, key: k}}}, {name: C, valueFrom: {fileKeyRef: {volumeName: x, path: f, key: k}}}]}]',
+      ),
+      [
+        '6:159 spec.containers[0].env[1].valueFrom.fileKeyRef.volumeName: Invalid value: "h": must be the name of an emptyDir',
+        '6:168 spec.containers[0].env[1].valueFrom.fileKeyRef.path: Invalid value: "../f": must be a relative path without ".."',
+        '6:232 spec.containers[0].env[2].valueFrom.fileKeyRef.volumeName: Not found: "x"',
+      ],
+    ],
     ports: [
       pod(
         'hostNetwork: true\ncontainers: [{name: a, image: b, ports: [{containerPort: 0}, {containerPort: 80, hostPort: 81, name: UP}, {containerPort: 80}, {containerPort: 80}]}]',

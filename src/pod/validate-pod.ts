@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import type { Container, ContainerPort, Pod, PodSpec, Toleration } from '../api/core-v1.ts';
+import type { Container, ContainerPort, EnvVarSource, Pod, PodSpec, Toleration } from '../api/core-v1.ts';
 import { isSidecar } from '../api/pod.ts';
 import { compareQuantities, parseQuantity } from '../api/quantity.ts';
 import { dottedSysctl } from '../api/sysctl.ts';
@@ -84,7 +84,7 @@ function validateContainer(
   else if (image.trim() !== image)
     faults.add([...path, 'image'], invalid(image, 'must not have leading or trailing whitespace'));
   validatePorts(container.ports ?? [], [...path, 'ports'], spec.hostNetwork ?? false, faults);
-  validateEnv(container, path, faults);
+  validateEnv(container, path, spec, faults);
   validateMounts(container, path, volumes, faults);
   validateResources(container, path, faults);
   validateProbes(container, path, faults);
@@ -142,7 +142,7 @@ function validateHostPorts(spec: PodSpec, faults: Faults): void {
   }
 }
 
-function validateEnv(container: Container, path: SourcePath, faults: Faults): void {
+function validateEnv(container: Container, path: SourcePath, spec: PodSpec, faults: Faults): void {
   for (const [i, env] of (container.env ?? []).entries()) {
     const at = [...path, 'env', i];
     if (!env.name) faults.add([...at, 'name'], required);
@@ -154,6 +154,23 @@ function validateEnv(container: Container, path: SourcePath, faults: Faults): vo
     if (env.value) faults.add([...at, 'valueFrom'], invalid('', 'may not be specified when `value` is not empty'));
     else if (sources.length !== 1)
       faults.add([...at, 'valueFrom'], invalid(sources.join(', '), 'must name exactly one source'));
+    if (env.valueFrom.fileKeyRef)
+      validateEnvFile(env.valueFrom.fileKeyRef, [...at, 'valueFrom', 'fileKeyRef'], spec, faults);
+  }
+}
+
+function validateEnvFile(
+  { volumeName, path: file }: NonNullable<EnvVarSource['fileKeyRef']>,
+  path: SourcePath,
+  spec: PodSpec,
+  faults: Faults,
+): void {
+  const volume = spec.volumes?.find((v) => v.name === volumeName);
+  if (!volume) faults.add([...path, 'volumeName'], `Not found: ${JSON.stringify(volumeName)}`);
+  else if (!volume.emptyDir)
+    faults.add([...path, 'volumeName'], invalid(volumeName, 'must be the name of an emptyDir'));
+  if (!file || !staysInside(file)) {
+    faults.add([...path, 'path'], invalid(file ?? '', 'must be a relative path without ".."'));
   }
 }
 
