@@ -1,4 +1,5 @@
 import { eventReason } from './api/reasons.ts';
+import { buildAdmin } from './assembly/admin-part.ts';
 import { buildHostParts } from './assembly/host-parts.ts';
 import { keepHouse, keepMirrors, keepPodNetwork, startPods } from './assembly/loops.ts';
 import { buildNodeHalf } from './assembly/node-half.ts';
@@ -121,6 +122,7 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
   using _classChanges = classes?.subscribe(() => podsHalf.workers.wakeAll());
   const surroundings = Promise.all([services.synced, classes?.synced]);
   tasks.start('pod workers', startPods(podsHalf, surroundings, [files?.synced, podFeed?.synced], signal));
+  tasks.start('admin socket', buildAdmin(config, podsHalf, log).run(signal));
   tasks.start('housekeeping', keepHouse(host, podsHalf, volumes, sources, log, signal));
   const mirrorChanges = (wake: () => void) =>
     joinDisposables([podFeed?.subscribe(wake), files?.onChange(wake), node.controller.onChange(wake)]);

@@ -1,9 +1,12 @@
 import { writeSync } from 'node:fs';
 import { CommanderError } from 'commander';
 import { pino } from 'pino';
+import { askPods } from './cli/admin-client.ts';
 import { checkFiles } from './cli/check.ts';
+import { getPods } from './cli/get-pods.ts';
 import { buildProgram, splitFlags } from './cli/program.ts';
 import { textLine } from './cli/text-line.ts';
+import { whyPod } from './cli/why-pod.ts';
 import type { Config } from './config/config.ts';
 import { problemText } from './config/config-error.ts';
 import { loadConfig } from './config/load-config.ts';
@@ -25,6 +28,8 @@ async function main(argv: readonly string[]): Promise<number> {
       for (const line of lines) print(good ? 1 : 2, line);
       status = good ? 0 : 1;
     },
+    get: async (options) => print(1, getPods(await askPods(options.socket), options)),
+    why: async (options) => print(1, whyPod(await askPods(options.socket), options.pod)),
     version: () => print(1, `keelson ${version} (Node.js ${process.version})`),
   });
   try {

@@ -2,13 +2,20 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Command } from 'commander';
 import type { RunOptions } from '../config/run-options.ts';
-import { buildProgram, splitFlags } from './program.ts';
+import { buildProgram, type GetOptions, splitFlags, type WhyOptions } from './program.ts';
 import { textLine } from './text-line.ts';
 
+interface Asked {
+  run?: RunOptions;
+  check?: readonly string[];
+  get?: GetOptions;
+  why?: WhyOptions;
+}
+
 /** Parses, and gives back what was asked for, or what was said instead. */
-async function parse(...argv: string[]): Promise<{ run?: RunOptions; check?: readonly string[]; said: string }> {
+async function parse(...argv: string[]): Promise<Asked & { said: string }> {
   let said = '';
-  const result: { run?: RunOptions; check?: readonly string[] } = {};
+  const result: Asked = {};
   const program = buildProgram({
     run: async (options) => {
       result.run = options;
@@ -17,6 +24,12 @@ async function parse(...argv: string[]): Promise<{ run?: RunOptions; check?: rea
       result.check = files;
     },
     version: () => {},
+    get: async (options) => {
+      result.get = options;
+    },
+    why: async (options) => {
+      result.why = options;
+    },
   });
   const quiet = (command: Command) => {
     command.exitOverride().configureOutput({ writeErr: (text) => (said += text), writeOut: (text) => (said += text) });
@@ -69,6 +82,27 @@ test('check takes one or more files', async () => {
   assert.deepEqual((await parse('check', '--config', 'a', 'b')).check, ['a', 'b']);
   assert.deepEqual((await parse('check', '--config', 'a', '--config', 'b')).check, ['a', 'b']);
   assert.match((await parse('check')).said, /required option '--config/);
+});
+
+test('what runs here is asked for as with kubectl', async () => {
+  const socket = '/run/keelson/admin.sock';
+  const plain = { namespace: 'default', allNamespaces: false, output: 'table', socket };
+  assert.deepEqual((await parse('get', 'pods')).get, plain);
+  assert.deepEqual((await parse('get', 'po', 'web', '-n', 'shop', '-o', 'wide')).get, {
+    ...plain,
+    name: 'web',
+    namespace: 'shop',
+    output: 'wide',
+  });
+  assert.deepEqual((await parse('get', 'pods', '-A', '-o=json', '--socket=/s')).get, {
+    ...plain,
+    allNamespaces: true,
+    output: 'json',
+    socket: '/s',
+  });
+  assert.deepEqual((await parse('why', 'shop/web')).why, { pod: 'shop/web', socket });
+  assert.match((await parse('get', 'nodes')).said, /'nodes' is invalid.*pods/);
+  assert.match((await parse('get', 'pods', '-o', 'csv')).said, /'csv' is invalid.*wide, json, yaml/);
 });
 
 test('a log line for people', () => {

@@ -1,4 +1,5 @@
-import { Command } from 'commander';
+import { Argument, Command, Option } from 'commander';
+import { defaultAdminSocket } from '../config/keelson-keys.ts';
 import { defaultRootDir, noOptions, type RunOptions } from '../config/run-options.ts';
 
 /** What the sub-commands do. */
@@ -6,6 +7,24 @@ export interface Actions {
   run(options: RunOptions): Promise<void>;
   check(files: readonly string[]): void;
   version(): void;
+  get(options: GetOptions): Promise<void>;
+  why(options: WhyOptions): Promise<void>;
+}
+
+/** What `keelson get pods` was asked for. */
+export interface GetOptions {
+  /** Absent: every pod of the namespace. */
+  readonly name?: string;
+  readonly namespace: string;
+  readonly allNamespaces: boolean;
+  readonly output: 'table' | 'wide' | 'json' | 'yaml';
+  readonly socket: string;
+}
+
+export interface WhyOptions {
+  /** 'namespace/name', or the name alone. */
+  readonly pod: string;
+  readonly socket: string;
 }
 
 const collect = (value: string, before: readonly string[] = []) => [...before, value];
@@ -26,6 +45,8 @@ export function buildProgram(actions: Actions): Command {
     .helpCommand('help [command]', 'show the help of a command')
     .exitOverride();
   addRun(program, actions);
+  addGet(program, actions);
+  addWhy(program, actions);
   program
     .command('check')
     .description('check configuration files, and exit with 0 when they are good')
@@ -60,4 +81,39 @@ function addRun(program: Command, actions: Actions): void {
     .option('--proxy-mode <mode>', 'how Services are programmed (instead of mode of KubeProxyConfiguration)')
     .option('-v, --v <level>', 'how much is logged: 4 and more for everything')
     .action((typed: Partial<RunOptions>) => actions.run({ ...noOptions, ...typed }));
+}
+
+const socketOption = () =>
+  new Option('--socket <path>', "the daemon's admin socket (admin.socket of its configuration)").default(
+    defaultAdminSocket,
+  );
+
+function addGet(program: Command, actions: Actions): void {
+  program
+    .command('get')
+    .description('show what runs on this node, and what each pod waits for')
+    .addArgument(new Argument('<what>', 'what to show').choices(['pods', 'pod', 'po']))
+    .argument('[name]', 'one pod alone')
+    .option('-n, --namespace <namespace>', 'the namespace', 'default')
+    .option('-A, --all-namespaces', 'pods of all namespaces', false)
+    .addOption(new Option('-o, --output <format>', 'other than the plain table').choices(['wide', 'json', 'yaml']))
+    .addOption(socketOption())
+    .action((_what: string, name: string | undefined, typed: Partial<GetOptions> & Pick<GetOptions, 'socket'>) =>
+      actions.get({
+        ...(name === undefined ? {} : { name }),
+        namespace: typed.namespace ?? 'default',
+        allNamespaces: typed.allNamespaces === true,
+        output: typed.output ?? 'table',
+        socket: typed.socket,
+      }),
+    );
+}
+
+function addWhy(program: Command, actions: Actions): void {
+  program
+    .command('why')
+    .description('say what a pod waits for, and how its containers and probes fare')
+    .argument('<pod>', 'namespace/name, or the name of a pod in the namespace default')
+    .addOption(socketOption())
+    .action((pod: string, typed: { readonly socket: string }) => actions.why({ pod, socket: typed.socket }));
 }

@@ -8,6 +8,15 @@ const interfaceName = text(
   (value) => /^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$/.test(value),
 );
 
+/** The kernel takes 107 bytes. */
+const socketPath = text(
+  'an absolute path of at most 107 bytes',
+  (value) => value.startsWith('/') && !value.includes('\0') && Buffer.byteLength(value) <= 107,
+);
+
+/** Where the daemon listens, and where its clients ask. */
+export const defaultAdminSocket = '/run/keelson/admin.sock';
+
 /** Every key of KeelsonConfiguration (keelson.io/v1alpha1): what neither of the other kinds has. */
 export const keelsonKeys = {
   network: {
@@ -17,6 +26,10 @@ export const keelsonKeys = {
     bridgeName: key(interfaceName, 'keelson0', 'now'),
     /** Of the pods' interfaces; 0 takes that of the host's default route. 1280 is the least that IPv6 allows. */
     mtu: key(integer(1280, 65_535), 0, 'now'),
+  },
+  admin: {
+    /** The unix socket of `keelson get` and `keelson why`; only root may use it. */
+    socket: key(socketPath, defaultAdminSocket, 'now'),
   },
   log: {
     format: key(oneOf('json', 'text'), 'json', 'now'),

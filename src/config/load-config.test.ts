@@ -82,6 +82,7 @@ test('without files there are the defaults, and with nothing to run a warning', 
   assert.equal(config.proxy.nftables.syncPeriod, 30_000);
   assert.deepEqual(config.keelson, {
     network: { manage: 'Auto', cniConfDir: '/etc/cni/net.d', bridgeName: 'keelson0', mtu: 0 },
+    admin: { socket: '/run/keelson/admin.sock' },
     log: { format: 'json' },
   });
   assert.deepEqual(config.flags, {

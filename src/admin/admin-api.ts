@@ -1,0 +1,67 @@
+/*
+ * What the admin socket answers: plain JSON, times in RFC 3339. `GET /v1/pods` is an AdminPodList.
+ */
+
+export interface AdminPodList {
+  /** The daemon's clock when it answered. */
+  readonly now: string;
+  readonly items: readonly AdminPod[];
+}
+
+export interface AdminPod {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly source: 'api' | 'file';
+  readonly phase: string;
+  /** One word, as in kubectl's STATUS column. */
+  readonly status: string;
+  /** Whether the condition Ready is True. */
+  readonly isReady: boolean;
+  /** e.g. '1/2': containers that are ready, and how many there are. */
+  readonly ready: string;
+  readonly restarts: number;
+  readonly lastRestart?: string;
+  readonly created?: string;
+  readonly ip?: string;
+  readonly why?: AdminWhy;
+  readonly containers: readonly AdminContainer[];
+}
+
+/** What the pod waits for. */
+export interface AdminWhy {
+  readonly step: string;
+  readonly sentence: string;
+  readonly since: string;
+  /** When the next try is due. */
+  readonly until?: string;
+}
+
+export interface AdminContainer {
+  readonly name: string;
+  readonly kind: 'init' | 'regular' | 'ephemeral';
+  readonly image: string;
+  readonly id?: string;
+  readonly ready: boolean;
+  readonly restarts: number;
+  readonly state: 'waiting' | 'running' | 'terminated';
+  readonly reason?: string;
+  readonly message?: string;
+  readonly exitCode?: number;
+  /** Since when it is in this state, where that is known. */
+  readonly since?: string;
+  readonly probes: readonly AdminProbe[];
+}
+
+export interface AdminProbe {
+  readonly type: 'liveness' | 'readiness' | 'startup';
+  /** 'none' before the first answer. */
+  readonly verdict: 'success' | 'failure' | 'none';
+  readonly message: string;
+  readonly since?: string;
+}
+
+/** The body of every answer that is not 200. */
+export interface AdminError {
+  readonly message: string;
+}

@@ -1,0 +1,32 @@
+import type { AdminPod, AdminPodList } from '../admin/admin-api.ts';
+import { AdminServer } from '../admin/admin-server.ts';
+import { describePod } from '../admin/describe-pod.ts';
+import type { PodUid } from '../api/ids.ts';
+import type { Config } from '../config/config.ts';
+import { systemClock as clock } from '../lib/clock.ts';
+import type { Log } from '../lib/log.ts';
+import { rfc3339 } from '../lib/timestamps.ts';
+import type { PodsHalf } from './pods-half.ts';
+
+/** What answers people on this machine. */
+export function buildAdmin(config: Config, pods: PodsHalf, log: Log): AdminServer {
+  const { socket } = config.keelson.admin;
+  return new AdminServer({ socket, answers: { '/v1/pods': () => listPods(pods) }, log });
+}
+
+/** Every pod that is wanted or not gone yet, by namespace and name. */
+function listPods({ manager, cache, workers, statuses, probes }: PodsHalf): AdminPodList {
+  const uids = new Set<PodUid>([...[...manager.all()].map((d) => d.uid), ...workers.uids()]);
+  const items = [...uids].flatMap((uid) => {
+    const view = workers.view(uid);
+    const desired = manager.get(uid) ?? view?.desired;
+    if (!desired) return [];
+    const { pod, source } = desired;
+    const status = statuses.get(uid) ?? pod.status ?? {};
+    const stopping = view !== undefined && view.state.phase !== 'syncing';
+    const explanation = statuses.explain(uid);
+    return [describePod({ pod, source, status, observed: cache.get(uid), probes: probes.view, explanation, stopping })];
+  });
+  const key = (pod: AdminPod) => `${pod.namespace}/${pod.name}/${pod.uid}`;
+  return { now: rfc3339(clock.now()), items: items.sort((a, b) => (key(a) < key(b) ? -1 : 1)) };
+}
