@@ -2,7 +2,6 @@ import { join } from 'node:path';
 import type { Node, RuntimeClass, Service } from '../api/core-v1.ts';
 import type * as cri from '../api/cri.ts';
 import type { PodUid } from '../api/ids.ts';
-import { criAnnotations } from '../api/labels.ts';
 import type { Config } from '../config/config.ts';
 import { subscribeContainerdEvents } from '../cri/containerd-events.ts';
 import type { EventSink } from '../kubeapi/event-sink.ts';
@@ -10,10 +9,10 @@ import type { KubeApi } from '../kubeapi/kube-api.ts';
 import { EnvObjects } from '../kuberuntime/env-objects.ts';
 import { PodDirs } from '../kuberuntime/pod-dirs.ts';
 import { podReference } from '../kuberuntime/pod-reference.ts';
-import { PodRuntime, terminationLogOf } from '../kuberuntime/pod-runtime.ts';
+import { PodRuntime } from '../kuberuntime/pod-runtime.ts';
 import { fetchPullSecrets } from '../kuberuntime/pull-secrets.ts';
 import type { SandboxMaker } from '../kuberuntime/sandbox-maker.ts';
-import { readTerminationMessage } from '../kuberuntime/termination-message.ts';
+import { lastWordsOf } from '../kuberuntime/termination-message.ts';
 import { systemClock } from '../lib/clock.ts';
 import type { Log } from '../lib/log.ts';
 import { Pleg } from '../pod/pleg.ts';
@@ -96,7 +95,7 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
     log,
     wake,
   });
-  const pleg = new Pleg({ runtime, cache, clock, log, wake, terminationMessage: lastWords });
+  const pleg = new Pleg({ runtime, cache, clock, log, wake, terminationMessage: lastWordsOf });
   const dirs = new PodDirs({
     rootDir: flags.rootDir,
     podLogsDir: kubelet.podLogsDir,
@@ -208,15 +207,4 @@ function probedPod(manager: PodManager, workers: PodWorkers, uid: PodUid): Probe
   const { pod, source } = desired;
   const terminating = view ? isEnding(view.state) : pod.metadata.deletionTimestamp !== undefined;
   return { pod, mirror: source === 'file' ? manager.mirrorOf(pod)?.pod : undefined, terminating };
-}
-
-function lastWords(status: cri.ContainerStatus): Promise<string> {
-  const policy = status.annotations?.[criAnnotations.terminationMessagePolicy];
-  return readTerminationMessage({
-    terminationLog: terminationLogOf(status),
-    policy: policy === 'FallbackToLogsOnError' ? policy : 'File',
-    logFile: status.logPath ?? '',
-    exitCode: status.exitCode ?? 0,
-    reason: status.reason ?? '',
-  });
 }

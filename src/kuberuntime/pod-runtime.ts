@@ -1,7 +1,6 @@
 import type { Container, EphemeralContainer, Pod, Secret } from '../api/core-v1.ts';
 import type * as cri from '../api/cri.ts';
 import { containerId, type PodUid } from '../api/ids.ts';
-import { criAnnotations } from '../api/labels.ts';
 import { containersOf } from '../api/pod.ts';
 import { eventReason, waitingReason } from '../api/reasons.ts';
 import { isCriCode, type RuntimeService } from '../cri/services.ts';
@@ -15,7 +14,7 @@ import type { DesiredPod } from '../pod/pod-manager.ts';
 import type { PodNotes } from '../pod/pod-notes.ts';
 import { ContainerStopper, storedTarget } from './container-stopper.ts';
 import { killAction } from './container-verdict.ts';
-import { absolute, type ContainerVolume } from './generate-mounts.ts';
+import type { ContainerVolume } from './generate-mounts.ts';
 import { HookError, HookRunner } from './hooks.ts';
 import { detailsOf, type ImagePuller } from './image-puller.ts';
 import type { KillAction, PodActions, StartAction } from './pod-actions.ts';
@@ -69,7 +68,7 @@ export class PodRuntime {
   async clear(desired: DesiredPod, actions: PodActions, signal: AbortSignal): Promise<void> {
     const { runtime } = this.#o;
     const podIP = this.#podIPs(desired.pod, actions.sandbox?.ips ?? [])[0];
-    await Promise.all(actions.kill.map((kill) => this.#kill(desired.pod, kill, podIP, signal)));
+    await allOver(actions.kill.map((kill) => this.#kill(desired.pod, kill, podIP, signal)));
     for (const id of actions.stopSandboxes) await runtime.stopPodSandbox(id, signal);
     for (const { id, name, attempt, keepLog } of actions.removeContainers) {
       await runtime.removeContainer(id, signal);
@@ -129,7 +128,7 @@ export class PodRuntime {
     const ips = observed?.sandboxes[0]?.ips ?? [];
     const names = alive.map((c) => c.name);
     const turns = desired && new TerminationTurns(desired.pod, names);
-    await Promise.all(
+    await allOver(
       alive.map(async (c) => {
         const message = `Stopping container ${c.name}`;
         const kill: KillAction = { id: c.id, name: c.name, reason: 'Terminating', message, gracePeriodSeconds: grace };
@@ -320,6 +319,11 @@ function targetOf({ kind, container, targetId }: StartAction): { readonly target
   throw new ContainerError(waitingReason.createContainerConfigError, `unable to find target container ${name}`);
 }
 
+/** Waits for all, and fails then: what is tried again must not meet what is still under way. */
+async function allOver(work: readonly Promise<void>[]): Promise<void> {
+  for (const result of await Promise.allSettled(work)) if (result.status === 'rejected') throw result.reason;
+}
+
 /** More than a pod has containers that run at a time: what ended long ago is of interest to nobody. */
 const maxNotedHooks = 100;
 
@@ -345,10 +349,4 @@ function startFailure(
   if (isAbort(error) || isCriCode(error, 'UNAVAILABLE') || isCriCode(error, 'DEADLINE_EXCEEDED')) return error;
   event('Warning', eventReason.failed, `Error: ${detailsOf(error)}`);
   return new ContainerError(reason, detailsOf(error), { cause: error });
-}
-
-/** The host's side of a container's termination log, from what the runtime stored with it. */
-export function terminationLogOf(status: cri.ContainerStatus): string | undefined {
-  const path = status.annotations?.[criAnnotations.terminationMessagePath];
-  return path ? status.mounts?.find((m) => m.containerPath === absolute(path))?.hostPath : undefined;
 }

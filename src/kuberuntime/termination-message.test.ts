@@ -3,7 +3,13 @@ import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { readTerminationMessage, type TerminationMessageInput, tailOfCriLog } from './termination-message.ts';
+import { criAnnotations } from '../api/labels.ts';
+import {
+  lastWordsOf,
+  readTerminationMessage,
+  type TerminationMessageInput,
+  tailOfCriLog,
+} from './termination-message.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'termination-message-'));
 after(() => rmSync(dir, { recursive: true, force: true }));
@@ -53,6 +59,32 @@ for (const [sentence, [change, expected]] of Object.entries(cases)) {
     if (typeof expected === 'string') assert.equal(message, expected);
     else assert.match(message, expected);
     assert.ok(Buffer.byteLength(message) <= 4096);
+  });
+}
+
+/** As the runtime tells of a container that failed. */
+const annotated: Record<string, [path: string | undefined, policy: string, expected: string]> = {
+  'the file that is mounted at its path': ['/dev/termination-log', 'File', 'why\n'],
+  'also when the path was not absolute': ['dev/termination-log', 'File', 'why\n'],
+  'nothing of a container without such a file': [undefined, 'File', ''],
+  'the log of one without, where its policy says so': [undefined, 'FallbackToLogsOnError', 'one\ntwo\n'],
+};
+
+for (const [sentence, [path, policy, expected]] of Object.entries(annotated)) {
+  test(`by what the runtime stored: ${sentence}`, async () => {
+    const message = await lastWordsOf({
+      annotations: {
+        [criAnnotations.terminationMessagePolicy]: policy,
+        ...(path ? { [criAnnotations.terminationMessagePath]: path } : {}),
+      },
+      mounts: [
+        { containerPath: '/etc/hosts', hostPath: file('hosts') },
+        { containerPath: '/dev/termination-log', hostPath: file('why\n') },
+      ],
+      logPath: failing.logFile,
+      exitCode: 1,
+    });
+    assert.equal(message, expected);
   });
 }
 

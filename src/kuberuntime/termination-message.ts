@@ -1,6 +1,9 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
+import type * as cri from '../api/cri.ts';
+import { criAnnotations } from '../api/labels.ts';
 import { errnoOf, messageOf } from '../lib/errors.ts';
+import { absolute } from './generate-mounts.ts';
 
 // Limits of the core/v1 API: bytes from the file, lines and bytes from the log.
 const maxFileBytes = 4096;
@@ -18,6 +21,20 @@ export interface TerminationMessageInput {
   readonly exitCode: number;
   /** The runtime's reason; a container that could not be run has no log of its own. */
   readonly reason: string;
+}
+
+/** The last words of a container that has ended, by what the runtime stored with it. Never throws. */
+export function lastWordsOf(status: cri.ContainerStatus): Promise<string> {
+  const { annotations = {}, mounts = [] } = status;
+  const path = annotations[criAnnotations.terminationMessagePath];
+  const policy = annotations[criAnnotations.terminationMessagePolicy];
+  return readTerminationMessage({
+    terminationLog: path ? mounts.find((m) => m.containerPath === absolute(path))?.hostPath : undefined,
+    policy: policy === 'FallbackToLogsOnError' ? policy : 'File',
+    logFile: status.logPath ?? '',
+    exitCode: status.exitCode ?? 0,
+    reason: status.reason ?? '',
+  });
 }
 
 /**
