@@ -1,6 +1,6 @@
 import type { Container, ContainerStatus, Pod, PodPhase } from '../api/core-v1.ts';
 import { isSidecar, isStaticPod } from '../api/pod.ts';
-import { restartsAfter } from '../api/restart-policy.ts';
+import { asksForAll, shouldRestart } from '../kuberuntime/restart-rules.ts';
 
 /** Statuses in the order of the spec. */
 export interface PhaseInput {
@@ -51,6 +51,10 @@ function phaseOfContainers({ pod, init, regular, stopped }: PhaseInput): PodPhas
   if (stopped && !isStaticPod(pod)) return outcome;
   return count.again > 0 ? 'Running' : outcome;
 }
+
+/** Whether it is started again, alone or with all the others. */
+const restartsAfter = (container: Container, pod: Pod, exitCode: number): boolean =>
+  shouldRestart(container, pod, exitCode) || asksForAll(container, exitCode);
 
 /** Whether any of them has ever run: initialisation was over then, whatever became of the init containers since. */
 export const hasStarted = (regular: readonly ContainerStatus[]): boolean =>
