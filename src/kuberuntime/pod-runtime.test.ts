@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Container } from '../api/core-v1.ts';
 import type * as cri from '../api/cri.ts';
+import { NamespaceMode } from '../api/cri.ts';
 import { CriError } from '../cri/services.ts';
 import type { DesiredPod } from '../pod/pod-manager.ts';
 import { noProbes } from '../probes/probe-results.ts';
@@ -21,14 +22,20 @@ const actionsFor = ({ cache, clock }: Parts, { pod, uid }: DesiredPod) =>
     ...{ maxBackoffMs: 300_000, now: clock.now() },
   });
 
+const around = {
+  ...{ cgroupParent: '/kubepods/pod', dns: {}, sandboxResources: {}, overhead: {} },
+  containerResources: () => ({}),
+  volumes: new Map(),
+};
+
+/** Resolves when the runtime was asked for this, and the answer has been taken in. */
+async function untilCalled({ fake, clock }: Parts, method: string): Promise<void> {
+  while (!fake.methods().includes(method) || clock.pending === 0) await clock.advance(0);
+}
+
 /** One start of what is missing, as a sync does it. */
 async function start(parts: Parts, desired = desiredPod()) {
   await parts.dirs.create(desired.uid, desired.pod);
-  const around = {
-    ...{ cgroupParent: '/kubepods/pod', dns: {}, sandboxResources: {}, overhead: {} },
-    containerResources: () => ({}),
-    volumes: new Map(),
-  };
   const results = await parts.podRuntime.start(desired, actionsFor(parts, desired), around, signal);
   await parts.pleg.refresh(desired.uid, signal);
   return results.map((r) => (r.ok ? `${r.target} ok` : `${r.target} ${r.reason}: ${r.message}`));
@@ -100,9 +107,9 @@ const failures: Record<string, { desired?: DesiredPod; inject?: string; result: 
     event: /^Warning Failed spec.containers{a}: Error: container's runAsUser breaks non-root policy/,
   },
   'needs what this version has not': {
-    desired: withA({ volumeDevices: [{ name: 'v', devicePath: '/dev/v' }] }),
-    result: /^a CreateContainerConfigError: spec.containers{a}.volumeDevices is not supported/,
-    event: /^Warning Failed spec.containers{a}: Error: spec.containers{a}.volumeDevices is not supported/,
+    desired: withA({ resources: { claims: [{ name: 'gpu' }] } }),
+    result: /^a CreateContainerConfigError: spec.containers{a}.resources.claims is not supported/,
+    event: /^Warning Failed spec.containers{a}: Error: spec.containers{a}.resources.claims is not supported/,
   },
   'has an environment that cannot be made': {
     desired: withA({ envFrom: [{ configMapRef: { name: 'none' } }] }),
@@ -111,7 +118,7 @@ const failures: Record<string, { desired?: DesiredPod; inject?: string; result: 
   },
   'has no image': {
     desired: withA({ image: 'registry.test/missing:1' }),
-    result: /^a ErrImagePull: failed to pull image/,
+    result: /^a ErrImagePull: .*failed to resolve reference/,
     event: /^Warning Failed spec.containers{a}: Error: ErrImagePull$/,
   },
 };
@@ -247,4 +254,145 @@ test('what is removed is gone from runtime, cache and disk', async () => {
   assert.equal(parts.cache.get(desired.uid), undefined);
   assert.deepEqual(readdirSync(join(parts.root, 'log/containers')), []);
   assert.equal(existsSync(join(parts.root, 'log/pods/ns_p_u1')), false);
+});
+
+// --- Hooks, sidecars and the like ---
+
+const idOf = ({ cache }: Parts, { uid }: DesiredPod, name: string) =>
+  cache.get(uid)?.containers.find((c) => c.name === name)?.id ?? '';
+
+test('the next container waits until the postStart hook of the one before is over', async () => {
+  using parts = podParts();
+  const sleep = { postStart: { sleep: { seconds: 5 } } };
+  const desired = desiredPod({
+    containers: [
+      { name: 'a', image: testImage, lifecycle: sleep },
+      { name: 'b', image: testImage },
+    ],
+  });
+  const started = start(parts, desired);
+  await untilCalled(parts, 'StartContainer');
+  await parts.clock.advance(4999);
+  await parts.pleg.refresh(desired.uid, signal);
+  assert.deepEqual(running(parts, desired), ['a']);
+  assert.equal(parts.notes.get(desired.uid).postStartDone, undefined);
+  await parts.clock.advance(1);
+  assert.deepEqual(await started, ['a ok', 'b ok']);
+  assert.deepEqual(parts.notes.get(desired.uid).postStartDone, [idOf(parts, desired, 'a')]);
+});
+
+test('a postStart hook that fails kills its container, and the next one starts', async () => {
+  using parts = podParts();
+  const exec = (command: string) => ({ exec: { command: [command] } });
+  const desired = withA({ lifecycle: { postStart: exec('up'), preStop: exec('down') } });
+  parts.fake.exec = (_, [command]) => ({ exitCode: command === 'up' ? 7 : 0 });
+  const words = `Exec lifecycle hook ([up]) for Container "a" in Pod "p_ns(u1)" failed - error: command 'up' exited with 7: , message: ""`;
+  assert.deepEqual(await start(parts, desired), [`a PostStartHookError: ${words}`, 'b ok']);
+  assert.deepEqual(running(parts, desired), ['b']);
+  const calls = parts.fake.calls.filter((c) => ['ExecSync', 'StopContainer'].includes(c.method));
+  assert.deepEqual(
+    calls.map(({ method, args }) => `${method} ${args[1]}`),
+    ['ExecSync up', 'ExecSync down', 'StopContainer 20'],
+  );
+  assert.deepEqual(parts.events.lines.slice(2, 5), [
+    'Normal Started spec.containers{a}: Container started',
+    'Warning FailedPostStartHook spec.containers{a}: PostStartHook failed',
+    'Normal Killing spec.containers{a}: FailedPostStartHook',
+  ]);
+  assert.equal(parts.notes.get(desired.uid).postStartDone, undefined);
+});
+
+test('an abort in the midst of a postStart hook leaves the container as it is', async () => {
+  using parts = podParts();
+  const desired = withA({ lifecycle: { postStart: { sleep: { seconds: 60 } } } });
+  const abort = new AbortController();
+  await parts.dirs.create(desired.uid, desired.pod);
+  const started = parts.podRuntime.start(desired, actionsFor(parts, desired), around, abort.signal);
+  await untilCalled(parts, 'StartContainer');
+  abort.abort();
+  await assert.rejects(started, { name: 'AbortError' });
+  await parts.pleg.refresh(desired.uid, signal);
+  assert.deepEqual(running(parts, desired), ['a']);
+});
+
+test('sidecars are stopped after the containers, the last one first', async () => {
+  using parts = podParts();
+  const sidecar = (name: string) => ({ name, image: testImage, restartPolicy: 'Always' as const });
+  const desired = desiredPod({ initContainers: [sidecar('s1'), sidecar('s2')] });
+  for (let i = 0; i < 3; i++) await start(parts, desired);
+  assert.deepEqual(running(parts, desired), ['a', 'b', 's1', 's2']);
+  const names = new Map(parts.cache.get(desired.uid)?.containers.map((c) => [c.id as string, c.name]));
+  parts.fake.calls.length = 0;
+  await parts.podRuntime.stop(desired.uid, desired, parts.cache.get(desired.uid), 20, signal);
+  const stops = parts.fake.calls
+    .filter((c) => c.method === 'StopContainer')
+    .map(({ args: [id, seconds] }) => `${names.get(id as string)} ${seconds}`);
+  assert.deepEqual(stops.slice(0, 2).toSorted(), ['a 20', 'b 20']);
+  assert.deepEqual(stops.slice(2), ['s2 20', 's1 20']);
+});
+
+test('what is killed gets the grace period of its kill, and is started in the same pass', async () => {
+  using parts = podParts();
+  const desired = withA({ livenessProbe: { terminationGracePeriodSeconds: 3 } });
+  await start(parts, desired);
+  parts.fake.calls.length = 0;
+  const failed = { verdict: 'failure' as const, message: '', since: 0 };
+  const actions = computePodActions({
+    ...{ pod: desired.pod, observed: parts.cache.get(desired.uid), backoffs: new Map() },
+    probes: (id) => (id === idOf(parts, desired, 'a') ? failed : undefined),
+    ...{ maxBackoffMs: 300_000, now: parts.clock.now() },
+  });
+  await parts.podRuntime.clear(desired, actions, signal);
+  await parts.podRuntime.start(desired, actions, around, signal);
+  await parts.pleg.refresh(desired.uid, signal);
+  assert.equal(parts.fake.calls.find((c) => c.method === 'StopContainer')?.args[1], 3);
+  assert.deepEqual(running(parts, desired), ['a', 'b']);
+});
+
+test('a pod that begins anew keeps its sandbox and counts on', async () => {
+  using parts = podParts();
+  const exitCodes = { operator: 'In' as const, values: [42] };
+  const desired = withA({
+    restartPolicy: 'Never',
+    restartPolicyRules: [{ action: 'RestartAllContainers', exitCodes }],
+  });
+  await start(parts, desired);
+  for (const name of ['a', 'b']) {
+    mkdirSync(join(parts.root, 'log/pods/ns_p_u1', name), { recursive: true });
+    writeFileSync(join(parts.root, 'log/pods/ns_p_u1', name, '0.log'), '');
+  }
+  parts.fake.exitContainer(idOf(parts, desired, 'a'), 42);
+  await parts.pleg.refresh(desired.uid, signal);
+  const ids = ['b', 'a'].map((name) => idOf(parts, desired, name));
+  parts.fake.calls.length = 0;
+  await parts.podRuntime.clear(desired, actionsFor(parts, desired), signal);
+  assert.deepEqual(
+    parts.fake.calls.map(({ method, args }) => `${method} ${args.join(' ')}`),
+    [`StopContainer ${ids[0]} 2`, `RemoveContainer ${ids[0]}`, `RemoveContainer ${ids[1]}`],
+  );
+  await parts.pleg.refresh(desired.uid, signal);
+  assert.deepEqual(await start(parts, desired), ['a ok', 'b ok']);
+  const { containers = [], sandboxes = [] } = parts.cache.get(desired.uid) ?? {};
+  assert.deepEqual([sandboxes.length, containers.map((c) => c.attempt)], [1, [1, 1]]);
+});
+
+test('an ephemeral container sees the processes of its target', async () => {
+  using parts = podParts();
+  const debug = { name: 'debug', image: testImage, targetContainerName: 'a' };
+  await start(parts, desiredPod());
+  const desired = desiredPod({ ephemeralContainers: [debug] });
+  parts.fake.calls.length = 0;
+  assert.deepEqual(await start(parts, desired), ['debug ok']);
+  const config = parts.fake.calls.find((c) => c.method === 'CreateContainer')?.args[1] as cri.ContainerConfig;
+  const { pid, targetId } = config.linux?.securityContext?.namespaceOptions ?? {};
+  assert.deepEqual([pid, targetId], [NamespaceMode.TARGET, idOf(parts, desired, 'a')]);
+  assert.equal(parts.events.lines.at(-1), 'Normal Started spec.ephemeralContainers{debug}: Container started');
+});
+
+test('one whose target is not there says so', async () => {
+  using parts = podParts();
+  await start(parts, desiredPod());
+  const debug = { name: 'debug', image: testImage, targetContainerName: 'none' };
+  const results = await start(parts, desiredPod({ ephemeralContainers: [debug] }));
+  assert.deepEqual(results, ['debug CreateContainerConfigError: unable to find target container none']);
 });

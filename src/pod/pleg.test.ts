@@ -341,3 +341,15 @@ test('the loop relists every second, and rarely while somebody else tells what h
   end.abort();
   await loop;
 });
+
+test('what was started after the clock was set back is the newer one all the same', async () => {
+  const { clock, fake, cache, pleg } = setUp();
+  const { sandbox, containers } = await runPod(fake, u1, ['a']);
+  fake.exitContainer(containers[0] ?? '', 1);
+  clock.setWallClock(clock.now() - 4 * 86_400_000);
+  const later = await runContainer(fake, sandbox, u1, 'a', 1);
+  await pleg.relist(signal);
+  assert.equal(cache.get(u1)?.containers[0]?.id, later);
+  await pleg.sawContainers(u1, [{ id: later, name: 'a', sandboxId: sandbox }], signal);
+  assert.equal(cache.get(u1)?.containers[0]?.id, later);
+});

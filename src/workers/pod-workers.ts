@@ -102,8 +102,6 @@ export interface PodWorkersOptions {
 }
 
 const retry = { initialMs: 500, maxMs: 10_000 } as const;
-/** Regular looks at pods are spread over this part of their period. */
-const resyncJitter = 0.5;
 /** Upstream's default grace for a pod of which only the runtime knows. */
 const defaultGraceSeconds = 30;
 
@@ -251,7 +249,7 @@ export class PodWorkers {
           this.#apply(worker, { type: 'terminate', cause: outcome.terminate, gracePeriodSeconds: grace });
           worker.dirty = true;
         }
-        const resync = clock.now() + jittered(this.#o.syncFrequencyMs, resyncJitter);
+        const resync = clock.now() + jittered(this.#o.syncFrequencyMs, 0.5);
         return Math.min(outcome.wakeAt ?? resync, resync);
       }
       case 'terminating':
@@ -336,9 +334,7 @@ export class PodWorkers {
   #wakeLater(worker: Worker, at: number | undefined): void {
     if (at === undefined || this.#stopped.signal.aborted) return;
     worker.timer?.[Symbol.dispose]();
-    // A moment that seems further away than any that is asked for: the clock was set back since it was.
-    const delay = Math.min(at - this.#o.clock.now(), this.#o.syncFrequencyMs * (1 + resyncJitter));
-    worker.timer = this.#o.clock.after(Math.max(0, delay), () => this.#schedule(worker));
+    worker.timer = this.#o.clock.after(Math.max(0, at - this.#o.clock.now()), () => this.#schedule(worker));
   }
 }
 

@@ -8,10 +8,11 @@ import { FakeCgroups } from '../host/fake-host.ts';
 import { AgentError } from '../lib/errors.ts';
 import { silentLog } from '../lib/log.ts';
 import { type DesiredPod, PodManager } from '../pod/pod-manager.ts';
-import { noProbes } from '../probes/probe-results.ts';
+import type { ProbeView } from '../probes/probe-results.ts';
 import { QosCgroups } from '../resources/qos-cgroups.ts';
 import { desiredPod, podParts } from '../testing/pod-parts.ts';
 import { testImage } from '../testing/runtime-pods.ts';
+import { PodResizes } from './pod-resizes.ts';
 import type { SyncOutcome, WorkerMemory } from './pod-workers.ts';
 import { type PodVolumes, SyncPod } from './sync-pod.ts';
 
@@ -48,18 +49,29 @@ function setUp() {
     node: undefined as Node | undefined,
     networkProblem: undefined as string | undefined,
     startTime: undefined as string | undefined,
+    /** Whose liveness probe failed, by container id. */
+    failed: undefined as string | undefined,
   };
   const manager = new PodManager(
     () => clock.now(),
     () => {},
   );
   const volumes = new FakeVolumes();
+  const probes: ProbeView = (id, type) =>
+    id === state.failed && type === 'liveness' ? { verdict: 'failure', message: '', since: 0 } : undefined;
   const woken: PodUid[] = [];
+  const qosCgroups = new QosCgroups({ cgroups, cgroupRoot: '', allocatable: {}, log: silentLog, options: resources });
+  const resizes = new PodResizes({
+    ...{ notes: parts.notes, pleg, runtime: parts.fake.runtime, cgroups: qosCgroups, resources, events, clock },
+    capacity: { cpuMilli: 2000, memoryBytes: 2 ** 30 },
+    log: silentLog,
+    wake: (uid) => woken.push(uid),
+  });
   const steps = new SyncPod({
     ...{ cache, pleg, puller, dirs, events, clock, volumes, manager, resources, maxBackoffMs: 300_000 },
-    ...{ probes: noProbes, notes: parts.notes, startTime: () => state.startTime },
+    ...{ probes, notes: parts.notes, startTime: () => state.startTime },
     runtime: parts.podRuntime,
-    cgroups: new QosCgroups({ cgroups, cgroupRoot: '', allocatable: {}, log: silentLog, options: resources }),
+    ...{ cgroups: qosCgroups, resizes },
     log: silentLog,
     isolation: { allowedSysctls: [], appArmor: false },
     node: () => state.node,
@@ -246,6 +258,47 @@ test('a missing image is tried again when its back-off is over', async () => {
   await o.clock.advance(10_000);
   const { wakeAt = 0 } = await o.sync(desired);
   assert.equal(wakeAt - o.clock.now(), 20_000);
+});
+
+test('a pod whose time is over is ended instead of started', async () => {
+  using o = setUp();
+  o.state.startTime = new Date(o.clock.now() - 60_000).toISOString();
+  const desired = desiredPod({ activeDeadlineSeconds: 60 });
+  const outcome = await o.sync(desired);
+  assert.deepEqual([o.fake.methods(), outcome.terminate, outcome.problems.size], [[], undefined, 0]);
+  assert.equal(o.manager.get(desired.uid)?.intent?.reason, 'DeadlineExceeded');
+  assert.equal(o.events.lines.length, 1);
+});
+
+test('a container whose liveness probe failed is replaced in one look', async () => {
+  using o = setUp();
+  await o.sync(desiredPod());
+  const [id] =
+    o.cache
+      .get(desiredPod().uid)
+      ?.containers.filter((c) => c.name === 'a')
+      .map((c) => c.id) ?? [];
+  o.state.failed = id;
+  await o.sync(desiredPod());
+  assert.deepEqual(lines(o), ['a exited', 'a running', 'b running']);
+  assert.ok(
+    o.events.lines.includes('Normal Killing spec.containers{a}: Container a failed liveness probe, will be restarted'),
+  );
+});
+
+test('a static pod that is put back after the clock was set back starts', async () => {
+  using o = setUp();
+  const desired = desiredPod();
+  await o.sync(desired);
+  o.clock.setWallClock(o.clock.now() - 4 * 86_400_000);
+  await o.exit('a', 1);
+  await o.sync(desired);
+  assert.deepEqual(lines(o), ['a exited', 'a running', 'b running']);
+  await o.steps.stop(desired.uid, desired, 5, signal);
+  await o.steps.clean(desired.uid, desired, signal);
+  await o.steps.purge(desired.uid, desired, signal);
+  await o.sync(desired);
+  assert.deepEqual(lines(o), ['a running', 'b running']);
 });
 
 // --- The end ---
