@@ -84,3 +84,4 @@ export const conditionReason = {
   podFailed: 'PodFailed',
   terminationByKubelet: 'TerminationByKubelet',
 } as const;
+  error: 'Error',

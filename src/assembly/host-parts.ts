@@ -9,6 +9,7 @@ import { openCgroups } from '../host/open-cgroups.ts';
 import { systemClock } from '../lib/clock.ts';
 import type { Log } from '../lib/log.ts';
 import type { NodeAllocatable, ResourceOptions } from '../resources/compute-cgroup-values.ts';
+import type { NodeCapacity } from '../resources/decide-resize.ts';
 import { computePodsAllocatable, type Reservations } from '../resources/node-resources.ts';
 import { QosCgroups } from '../resources/qos-cgroups.ts';
 
@@ -21,6 +22,8 @@ export interface HostParts {
   readonly nodeIps: () => readonly string[];
   readonly reservations: Reservations;
   readonly resources: ResourceOptions;
+  /** What pods could have if there were only one. */
+  readonly capacity: NodeCapacity;
   readonly qosCgroups: QosCgroups;
   readonly cri: CriClient;
 }
@@ -38,7 +41,8 @@ export async function buildHostParts(config: Config, log: Log): Promise<HostPart
   };
   const resources = resourceOptions(config, facts, cgroups);
   const enforced = kubelet.enforceNodeAllocatable?.includes('pods') === true;
-  const allocatable: NodeAllocatable = enforced ? computePodsAllocatable(facts, reservations, cgroups.version) : {};
+  const forPods = computePodsAllocatable(facts, reservations, cgroups.version);
+  const allocatable: NodeAllocatable = enforced ? forPods : {};
   const cgroupRoot = kubelet.cgroupRoot;
   const qosCgroups = new QosCgroups({ cgroups, options: resources, allocatable, cgroupRoot, log });
   const routes = await readDefaultRoutes();
@@ -51,6 +55,7 @@ export async function buildHostParts(config: Config, log: Log): Promise<HostPart
     nodeIps: cached(() => chooseNodeIps(flags.nodeIps, routes, readHostAddresses()), addressesAgeMs),
     reservations,
     resources,
+    capacity: { cpuMilli: forPods.cpuMilli ?? 0, memoryBytes: forPods.memoryBytes ?? 0 },
     qosCgroups,
     cri: connectRuntime(config, log),
   };

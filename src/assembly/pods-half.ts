@@ -26,6 +26,7 @@ import { MirrorPods } from '../status/mirror-pods.ts';
 import { StatusManager } from '../status/status-manager.ts';
 import type { ObjectSource } from '../volumes/object-source.ts';
 import type { VolumeManager } from '../volumes/volume-manager.ts';
+import { PodResizes } from '../workers/pod-resizes.ts';
 import { PodWorkers } from '../workers/pod-workers.ts';
 import { SyncPod } from '../workers/sync-pod.ts';
 import { isEnding, isStopped } from '../workers/worker-state.ts';
@@ -141,6 +142,18 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
         events.event(podReference(pod), type, reason, message),
       ),
   });
+  const resizes = new PodResizes({
+    notes,
+    pleg,
+    runtime,
+    cgroups: host.qosCgroups,
+    resources: host.resources,
+    capacity: host.capacity,
+    events,
+    clock,
+    log,
+    wake: (uid) => workers.wake(uid),
+  });
   const steps = new SyncPod({
     cache,
     pleg,
@@ -161,6 +174,7 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
     },
     probes: probes.view,
     notes,
+    resizes,
     startTime: (uid) => statuses.get(uid)?.startTime,
     node: input.node,
     wake: (uid) => workers.wake(uid),
@@ -184,6 +198,7 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
     cache,
     worker: (uid) => workers.view(uid),
     probes: probes.view,
+    resizes,
     api,
     hostIPs: host.nodeIps,
     runtimeName: input.runtimeName,

@@ -3,7 +3,7 @@ import { isSidecar } from '../api/pod.ts';
 import { terminatedReason } from '../api/reasons.ts';
 import { newestContainer, type ObservedContainer, type ObservedSandbox } from '../pod/observed.ts';
 import { killAction, replace, startAgain, startNow, type Verdict } from './container-verdict.ts';
-import { isChanged, probeTrouble } from './decide-regular.ts';
+import { isChanged, probeTrouble, resizeText, restartsForResize } from './decide-regular.ts';
 import type { ActionInput } from './pod-actions.ts';
 import { restartsOnFailure, shouldRestart } from './restart-rules.ts';
 
@@ -112,7 +112,10 @@ function keepRunningSidecar(input: ActionInput, container: Container, last: Obse
   }
   const trouble =
     startup?.verdict === 'failure' ? (['StartupProbe', 'failed startup probe'] as const) : probeTrouble(input, last);
-  if (!trouble) return { type: 'running' };
+  if (!trouble) {
+    if (!restartsForResize(input, last)) return { type: 'running' };
+    return replace(input, 'init', container, killAction(input, last, 'Resize', resizeText(container), container));
+  }
   const [reason, what] = trouble;
   return replace(input, 'init', container, killAction(input, last, reason, `${name} ${what}`, container));
 }

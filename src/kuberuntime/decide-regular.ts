@@ -14,7 +14,7 @@ export function decideRegular(input: ActionInput, container: Container, sandbox:
   const changed = isChanged(container, last);
   if (last.state === 'exited') {
     if (changed) return startNow('container', container, last.attempt + 1);
-    const again = shouldRestart(container, input.pod, last.exitCode);
+    const again = shouldRestart(container, input.pod, last.exitCode) || restartsForResize(input, last);
     return again ? startAgain(input, 'container', container, last) : { type: 'done', failed: last.exitCode !== 0 };
   }
   // What still runs in another sandbox is killed as a stray.
@@ -28,7 +28,10 @@ function decideRunning(input: ActionInput, container: Container, last: ObservedC
   const trouble: readonly [KillReason, string] | undefined = changed
     ? ['Changed', 'definition changed']
     : probeTrouble(input, last);
-  if (!trouble) return { type: 'running' };
+  if (!trouble) {
+    if (!restartsForResize(input, last)) return { type: 'running' };
+    return replace(input, 'container', container, killAction(input, last, 'Resize', resizeText(container), container));
+  }
   const [reason, what] = trouble;
   const message = `Container ${container.name} ${what}`;
   // A new definition is wanted whatever the policy says of the old one's end.
@@ -47,6 +50,11 @@ export function probeTrouble(
   if (probes(last.id, 'startup')?.verdict === 'failure') return ['StartupProbe', 'failed startup probe'];
   return undefined;
 }
+
+export const restartsForResize = ({ restartForResize }: ActionInput, last: ObservedContainer): boolean =>
+  restartForResize?.has(last.id) === true;
+
+export const resizeText = ({ name }: Container): string => `Container ${name} resize requires restart`;
 
 const unknownMessage = 'Container is in "unknown" state, try killing it before restart';
 

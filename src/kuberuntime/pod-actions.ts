@@ -32,6 +32,7 @@ export type KillReason =
   | 'StartupProbe'
   | 'FailedPostStartHook'
   | 'RestartAllContainers'
+  | 'Resize'
   | 'Terminating';
 
 export interface KillAction {
@@ -75,6 +76,8 @@ export interface ActionInput {
   readonly probes: ProbeView;
   readonly backoffs: ReadonlyMap<string, RestartBackoff>;
   readonly maxBackoffMs: number;
+  /** Containers, by id, that get their new resources only with a new life. */
+  readonly restartForResize?: ReadonlySet<string>;
   /** Milliseconds since the epoch. */
   readonly now: number;
 }

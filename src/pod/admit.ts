@@ -45,14 +45,13 @@ export function refusedOutright(pod: Pod, node: Node | undefined): Refusal | und
  */
 export function findObstacles(pod: Pod, node: Node | undefined, others: readonly Pod[]): Obstacles {
   if (!node) return { refusals: [], shortages: [] };
-  const beside = others.filter((o) => o.metadata.uid !== pod.metadata.uid);
   const allocatable = node.status?.allocatable;
   const refusals = [
     matchesNode(pod, node) ? undefined : predicate('NodeAffinity', nodeAffinityMessage),
     pod.spec.nodeName && pod.spec.nodeName !== node.metadata.name
       ? predicate('NodeName', "node(s) didn't match the requested node name")
       : undefined,
-    hostPortsFree(pod, beside)
+    hostPortsFree(pod, others)
       ? undefined
       : predicate('NodePorts', "node(s) didn't have free ports for the requested pod ports"),
     // What a manifest puts on a node belongs there, whatever drives the others away.
@@ -62,7 +61,7 @@ export function findObstacles(pod: Pod, node: Node | undefined, others: readonly
   ];
   return {
     refusals: refusals.filter((r) => r !== undefined),
-    shortages: allocatable ? computeShortages(pod, allocatable, beside) : [],
+    shortages: allocatable ? computeShortages(pod, allocatable, others) : [],
   };
 }
 

@@ -24,7 +24,8 @@ export type AdmissionDecision =
  * and waits until they are gone.
  */
 export function decideAdmission(input: AdmissionInput): AdmissionDecision {
-  const { pod, node, others, leaving } = input;
+  const { pod, node, leaving } = input;
+  const others = input.others.filter((o) => o.metadata.uid !== pod.metadata.uid);
   const refusal = refusedOutright(pod, node);
   if (refusal) return { type: 'reject', ...refusal };
   const { refusals, shortages } = findObstacles(pod, node, others);

@@ -138,6 +138,12 @@ export class Pleg {
     if (this.#o.cache.commit(uid, { ...before, containers }, asOf)) this.#o.wake(uid);
   }
 
+  /** Looks again at containers whose resources were changed: no listing tells of that. */
+  async sawUpdated(uid: PodUid, updated: readonly ObservedContainer[], signal: AbortSignal): Promise<void> {
+    for (const { id } of updated) this.#containers.delete(id);
+    await this.sawContainers(uid, updated, signal);
+  }
+
   /** The pod to which a container or sandbox belongs, as far as it has been seen. */
   ownerOf(id: string): PodUid | undefined {
     for (const uid of this.#o.cache.uids()) {

@@ -47,7 +47,7 @@ function memoized(others: readonly Pod[]): (resource: string) => number {
   let requests: readonly ResourceList[] | undefined;
   return (resource) => {
     if (resource === 'pods') return others.length;
-    requests ??= others.map(podRequests);
+    requests ??= others.map((pod) => podRequests(pod));
     return requests.reduce((sum, list) => sum + inUnits(resource, list[resource] ?? 0), 0);
   };
 }

@@ -1,5 +1,5 @@
 import type { Container, Pod } from '../api/core-v1.ts';
-import { isStaticPod } from '../api/pod.ts';
+import { isSidecar, isStaticPod } from '../api/pod.ts';
 import { type ObservedPod, runningContainers } from '../pod/observed.ts';
 import { requestOf } from '../pod/shortages.ts';
 import { sameQuantity } from './allocation.ts';
@@ -33,7 +33,9 @@ const tooMuch = (resource: string, requested: number, capacity: number): ResizeR
 /** Running containers whose resizePolicy wants a restart for what changes from `before` to `after`; their ids. */
 export function containersToRestart(before: Pod, after: Pod, observed: ObservedPod | undefined): string[] {
   const old = new Map(allContainers(before).map((c) => [c.name, c]));
-  const names = allContainers(after)
+  // An init container that ends by itself is not run twice.
+  const restartable = [...after.spec.containers, ...(after.spec.initContainers ?? []).filter(isSidecar)];
+  const names = restartable
     .filter((container) => wantsRestart(old.get(container.name), container))
     .map((container) => container.name);
   return runningContainers(observed)

@@ -5,7 +5,7 @@ import type { TerminationCause } from '../workers/worker-state.ts';
 import { hasStarted } from './generate-phase.ts';
 
 /** A condition without its times: what it says, not since when. */
-export type ConditionVerdict = Pick<PodCondition, 'type' | 'status' | 'reason' | 'message'>;
+export type ConditionVerdict = Pick<PodCondition, 'type' | 'status' | 'reason' | 'message' | 'observedGeneration'>;
 
 interface Statuses {
   readonly init: readonly ContainerStatus[];

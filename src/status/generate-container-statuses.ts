@@ -78,7 +78,7 @@ function generateStatus(container: Container, initializing: boolean, input: Cont
     ...mountStatuses(container, latest),
     ...(latest.user ? { user: { linux: latest.user } } : {}),
     ...(latest.stopSignal ? { stopSignal: latest.stopSignal } : {}),
-    ...containerResourceStatus(container),
+    ...containerResourceStatus(container, latest.resources?.linux ?? undefined),
   };
   const lastState = before ? observedState(before, undefined, input.runtimeName) : (previous?.lastState ?? {});
   const waits = state.terminated !== undefined && problem !== undefined && !input.ending;

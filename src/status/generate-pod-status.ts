@@ -6,6 +6,7 @@ import { rfc3339 } from '../lib/timestamps.ts';
 import { type ObservedPod, readySandbox } from '../pod/observed.ts';
 import { orderPodIPs } from '../pod/order-pod-ips.ts';
 import type { ProbeView } from '../probes/probe-results.ts';
+import type { ResizeView } from '../workers/pod-resizes.ts';
 import type { ContainerProblem } from '../workers/problems.ts';
 import { isEnding, isStopped, type WorkerState } from '../workers/worker-state.ts';
 import { lostState } from './container-state.ts';
@@ -13,8 +14,10 @@ import { type ConditionVerdict, disruptionVerdict, generateConditions } from './
 import { generateContainerStatuses } from './generate-container-statuses.ts';
 import { generatePhase, hasStarted } from './generate-phase.ts';
 import { limitMessages } from './limit-messages.ts';
+import { isResizeCondition, podAsItIs, resizeConditions } from './resize-conditions.ts';
 
 export interface PodStatusInput {
+  /** With the resources that it was granted. */
   readonly pod: Pod;
   readonly observed: ObservedPod | undefined;
   readonly worker: WorkerState;
@@ -25,6 +28,8 @@ export interface PodStatusInput {
   readonly inPostStart?: string | undefined;
   /** What was last reported, by us or by our predecessor through the API server. */
   readonly previous: PodStatus | undefined;
+  /** What becomes of a change of its resources. */
+  readonly resize?: ResizeView;
   /** The node's own addresses, the first is the primary one. */
   readonly hostIPs: readonly string[];
   /** What the runtime calls itself, e.g. 'containerd'. */
@@ -49,7 +54,9 @@ export function generatePodStatus(input: PodStatusInput): PodStatus {
   const phase = generatePhase({ pod, init, regular, before, stopped, evicted: evicted !== undefined });
   const sandbox = readySandbox(observed);
   const sandboxReady = sandbox !== undefined && (sandbox.hostNetwork || sandbox.ips.length > 0);
+  const resize = isEnding(worker) ? {} : (input.resize ?? {});
   const verdicts = [
+    ...resizeConditions(resize),
     ...generateConditions(pod, { init, regular }, phase, sandboxReady, previous?.conditions ?? []),
     ...disruptionVerdict(evicted, previous?.conditions ?? []),
   ];
@@ -69,8 +76,14 @@ export function generatePodStatus(input: PodStatusInput): PodStatus {
     containerStatuses: byName(regular),
     ...(ephemeral.length > 0 ? { ephemeralContainerStatuses: byName(ephemeral) } : {}),
     qosClass: previous?.qosClass ?? qosClass(pod),
-    ...aggregateResources(pod),
+    ...podResources(pod, [...init, ...regular], resize),
   };
+}
+
+/** The sums of what was granted, and of what the containers have while a resize is under way. */
+function podResources(pod: Pod, statuses: readonly ContainerStatus[], { inProgress }: ResizeView) {
+  const granted = aggregateResources(pod);
+  return inProgress ? { ...granted, resources: aggregateResources(podAsItIs(pod, statuses)).resources } : granted;
 }
 
 const byName = (statuses: readonly ContainerStatus[]) => statuses.toSorted((a, b) => (a.name < b.name ? -1 : 1));
@@ -139,12 +152,12 @@ function mergeConditions(verdicts: readonly ConditionVerdict[], input: PodStatus
     const unchanged = before?.status === verdict.status && before.lastTransitionTime;
     return {
       ...verdict,
-      observedGeneration: input.pod.metadata.generation ?? 0,
+      observedGeneration: verdict.observedGeneration ?? input.pod.metadata.generation ?? 0,
       lastProbeTime: null,
       lastTransitionTime: unchanged || rfc3339(input.now),
     };
   });
-  const foreign = previous.filter((c) => !verdicts.some((v) => v.type === c.type));
+  const foreign = previous.filter((c) => !isResizeCondition(c) && !verdicts.some((v) => v.type === c.type));
   return [...ours, ...foreign];
 }
 

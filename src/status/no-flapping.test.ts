@@ -70,6 +70,7 @@ function startKeelson(clock: FakeClock, api: FakeKubeApi) {
   );
   const probes: ProbeView = () => (known.probes ? { verdict: 'success', message: '', since: 1 } : undefined);
   const statuses: StatusManager = new StatusManager({
+    resizes: { granted: ({ pod }) => pod, view: () => ({}) },
     ...{ manager, cache, clock, api, probes, log: silentLog },
     worker: (id) => ({ state: { phase: 'syncing' }, problems: new Map(), desired: manager.get(id), ...known.view }),
     hostIPs: () => ['192.0.2.2'],

@@ -47,6 +47,7 @@ async function setUp({ standalone = false } = {}) {
   );
   const state = { view: { state: { phase: 'syncing' }, problems: new Map() } as Partial<WorkerView> };
   const statuses: StatusManager = new StatusManager({
+    resizes: { granted: ({ pod }) => pod, view: () => ({}) },
     ...{ manager, cache, clock, log: silentLog, probes: noProbes },
     worker: (id) => ({ ...state.view, desired: manager.get(id) }) as WorkerView,
     api: standalone ? undefined : api,

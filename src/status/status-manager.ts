@@ -12,6 +12,7 @@ import { Semaphore } from '../lib/semaphore.ts';
 import type { PodCache } from '../pod/pod-cache.ts';
 import type { DesiredPod, PodManager } from '../pod/pod-manager.ts';
 import type { ProbeView } from '../probes/probe-results.ts';
+import type { PodResizes } from '../workers/pod-resizes.ts';
 import type { WorkerView } from '../workers/pod-workers.ts';
 import { differsInSentencesOnly, withExplanation } from './condition-messages.ts';
 import { type Explanation, explainPod } from './explain-pod.ts';
@@ -23,6 +24,7 @@ export interface StatusManagerOptions {
   readonly cache: PodCache;
   readonly worker: (uid: PodUid) => WorkerView | undefined;
   readonly probes: ProbeView;
+  readonly resizes: Pick<PodResizes, 'granted' | 'view'>;
   /** Undefined when standalone: statuses are derived and shown, and nobody is told. */
   readonly api: KubeApi | undefined;
   readonly hostIPs: () => readonly string[];
@@ -110,8 +112,9 @@ export class StatusManager {
   }
 
   #derive(desired: DesiredPod, view: WorkerView): Entry {
-    const { cache, clock, hostIPs, manager, probes, changed } = this.#o;
-    const { pod, uid } = desired;
+    const { cache, clock, hostIPs, manager, probes, resizes, changed } = this.#o;
+    const { uid } = desired;
+    const pod = resizes.granted(desired);
     const known = this.#entries.get(uid);
     const stored = desired.source === 'api' ? pod.status : manager.mirrorOf(pod)?.pod.status;
     const plain = generatePodStatus({
@@ -122,6 +125,7 @@ export class StatusManager {
       probes,
       inPostStart: view.progress?.step.kind === 'postStart' ? view.progress.step.container : undefined,
       previous: withForeignConditions(known?.status ?? stored, stored),
+      resize: resizes.view(uid),
       hostIPs: hostIPs(),
       runtimeName: this.#o.runtimeName(),
       now: clock.now(),

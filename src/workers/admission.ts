@@ -48,9 +48,17 @@ export class Admission {
     const { uid } = desired;
     if (this.#admitted.has(uid)) return admitted;
     // What runs already was admitted by whoever started it.
-    const decision = observed?.containers.length ? admitted : this.#decide(desired);
+    const decision = observed?.containers.length ? admitted : this.#decide(desired, this.#o.granted(desired));
     this.#waiting.delete(uid);
     if (decision.type === 'admit') this.#admitted.add(uid);
+    if (decision.type === 'wait') this.#makeRoom(desired, decision.victims);
+    return decision;
+  }
+
+  /** Whether the pod, which has its place, could have what it asks for now; who is worth it gets room made. */
+  fits(desired: DesiredPod): AdmissionDecision {
+    const decision = this.#decide(desired, desired.pod);
+    this.#waiting.delete(desired.uid);
     if (decision.type === 'wait') this.#makeRoom(desired, decision.victims);
     return decision;
   }
@@ -74,13 +82,13 @@ export class Admission {
     );
   }
 
-  #decide(desired: DesiredPod): AdmissionDecision {
+  #decide(desired: DesiredPod, pod: Pod): AdmissionDecision {
     const violation = isolationViolation(desired.pod, this.#o.isolation);
     if (violation) return { type: 'reject', ...violation };
     const active = this.#active();
     const leaving = active.filter((d) => d.intent !== undefined || d.pod.metadata.deletionTimestamp !== undefined);
     return decideAdmission({
-      pod: this.#o.granted(desired),
+      pod,
       node: this.#o.node(),
       others: active.map((d) => this.#o.granted(d)),
       leaving: new Set<string>(leaving.map((d) => d.uid)),

@@ -28,6 +28,7 @@ import type { QosCgroups } from '../resources/qos-cgroups.ts';
 import { VolumeError } from '../volumes/volume-error.ts';
 import { ActiveDeadlines } from './active-deadlines.ts';
 import { Admission } from './admission.ts';
+import type { PodResizes } from './pod-resizes.ts';
 import type { PodSteps, SyncOutcome, WorkerMemory } from './pod-workers.ts';
 import type { ContainerProblem } from './problems.ts';
 
@@ -55,6 +56,7 @@ export interface SyncPodOptions {
   readonly manager: PodManager;
   readonly probes: ProbeView;
   readonly notes: PodNotes;
+  readonly resizes: PodResizes;
   /** The pod's startTime as it is reported, RFC 3339. */
   readonly startTime: (uid: PodUid) => string | undefined;
   readonly node: () => Node | undefined;
@@ -72,38 +74,50 @@ export class SyncPod implements PodSteps {
 
   constructor(options: SyncPodOptions) {
     this.#o = options;
-    this.#admission = new Admission({ ...options, granted: ({ pod }) => pod });
+    this.#admission = new Admission({ ...options, granted: (desired) => options.resizes.granted(desired) });
     this.#deadlines = new ActiveDeadlines(options);
   }
 
   /**
    * 1. A pod that is new here is admitted, or the sync ends with the reason.
+   *    From here on the pod is seen with the resources that it was granted.
    * 2. A pod whose time is over is ended.
    * 3. Observed and desired are compared; what must not run is stopped.
+   *    Cgroups follow what was granted.
    * 4. If anything is to start: cgroup, folders, volumes, then sandbox and containers with their hooks.
    * 5. The runtime is looked at again, so that the status shows what was done.
    */
-  async sync(desired: DesiredPod, memory: WorkerMemory, signal: AbortSignal): Promise<SyncOutcome> {
-    const { cache, clock, runtime, maxBackoffMs, probes } = this.#o;
-    const { pod, uid } = desired;
+  async sync(wanted: DesiredPod, memory: WorkerMemory, signal: AbortSignal): Promise<SyncOutcome> {
+    const { cache, clock, runtime, maxBackoffMs, probes, resizes } = this.#o;
+    const { uid } = wanted;
     const observed = cache.get(uid);
     if (!this.#admission.isIn(uid)) {
-      const decision = this.#admission.enter(desired, observed);
-      if (decision.type === 'reject') return this.#reject(desired, memory, decision);
+      const decision = this.#admission.enter(wanted, observed);
+      if (decision.type === 'reject') return this.#reject(wanted, memory, decision);
       // Others have to leave first, and whoever leaves has this pod looked at again.
       if (decision.type === 'wait') {
         memory.tell?.({ kind: 'room' });
         return { problems: new Map(), backoffs: memory.backoffs, waitsFor: true };
       }
     }
+    const desired = resizes.consider(wanted, observed, () => this.#admission.fits(wanted));
+    const { pod } = desired;
     const { backoffs } = memory;
     // Whoever ended it has woken the worker for the next phase.
     if (this.#deadlines.watch(desired)) return { problems: new Map(), backoffs };
-    const actions = computePodActions({ pod, observed, probes, backoffs, maxBackoffMs, now: clock.now() });
+    const restartForResize = resizes.restarting(uid);
+    const now = clock.now();
+    const actions = computePodActions({ pod, observed, probes, backoffs, maxBackoffMs, restartForResize, now });
     if (actions.completed) {
       return { terminate: { kind: 'completed' }, problems: new Map(), backoffs: actions.backoffs };
     }
     await runtime.clear(desired, actions, signal);
+    const resizeAt = await resizes.carryOut(
+      desired,
+      () => cache.get(uid),
+      () => this.activePods(),
+      signal,
+    );
     let results: readonly SyncResult[] = [];
     if (actions.start.length > 0) {
       results = await this.#start(desired, actions, memory, signal).catch((error: unknown) => {
@@ -113,7 +127,7 @@ export class SyncPod implements PodSteps {
     } else await this.#keepVolumes(desired, signal);
     this.#reportBackOff(desired, actions, memory);
     await this.#observe(uid, actions, results, signal);
-    return this.#outcome(desired, actions, results);
+    return this.#outcome(desired, actions, results, resizeAt);
   }
 
   /** Takes up what was just started; anything more than that, or less, is worth a look at the whole pod. */
@@ -142,6 +156,8 @@ export class SyncPod implements PodSteps {
   async clean(uid: PodUid, desired: DesiredPod | undefined, signal: AbortSignal): Promise<void> {
     await this.#o.volumes.tearDown(uid, signal);
     this.#admission.left(uid);
+    this.#o.resizes.forget(uid);
+    this.#o.resizes.roomFreed();
     if (!desired) return; // Known from the runtime alone: housekeeping finds its cgroup by the UID.
     await this.#o.cgroups.removePod(this.#o.cgroups.nameOf(desired.pod), signal);
     await this.#o.cgroups.setActivePods(this.activePods(), signal);
@@ -171,8 +187,10 @@ export class SyncPod implements PodSteps {
       throw new AgentError('NetworkNotReady', message, { retryable: true });
     }
     await cgroups.setActivePods(this.activePods(), signal);
-    const cgroupParent = await cgroups.ensurePod(pod, signal);
+    const resizing = this.#o.resizes.isResizing(uid);
+    const cgroupParent = await (resizing ? cgroups.keepPod(pod, signal) : cgroups.ensurePod(pod, signal));
     await dirs.create(uid, pod);
+    this.#o.resizes.settle(uid);
     memory.tell?.({ kind: 'volumes' });
     const volumes = await this.#setUpVolumes(desired, signal);
     return runtime.start(
@@ -239,11 +257,17 @@ export class SyncPod implements PodSteps {
     }
   }
 
-  #outcome(desired: DesiredPod, actions: PodActions, results: readonly SyncResult[]): SyncOutcome {
+  #outcome(
+    desired: DesiredPod,
+    actions: PodActions,
+    results: readonly SyncResult[],
+    resizeAt: number | undefined,
+  ): SyncOutcome {
     const problems = new Map<string, ContainerProblem>();
     for (const { name, reason, message, notBefore } of actions.waiting)
       problems.set(name, { reason, message, until: notBefore });
     const due = actions.waiting.map((w) => w.notBefore);
+    if (resizeAt !== undefined) due.push(resizeAt);
     for (const result of results) {
       if (result.ok) continue;
       const container = actions.start.find((s) => s.container.name === result.target)?.container;
