@@ -7,7 +7,10 @@ import { CriError } from '../cri/services.ts';
 import { deepFreeze } from '../lib/deep-freeze.ts';
 import { FakeClock } from '../lib/fake-clock.ts';
 import { silentLog } from '../lib/log.ts';
-import { ImagePuller, type ImagePullerOptions } from './image-puller.ts';
+import { CredentialSources } from './credential-sources.ts';
+import { ImageAccess } from './image-access.ts';
+import { ImagePuller, type ImagePullerOptions, volumeOwner } from './image-puller.ts';
+import type { NodeDockerConfig } from './node-docker-config.ts';
 import { ContainerError } from './sync-error.ts';
 
 const signal = new AbortController().signal;
@@ -231,6 +234,118 @@ test('remembered failures are bounded, the oldest is forgotten first', async () 
   assert.deepEqual([0, 1, 1000].map(remembered), [false, true, true]);
 });
 
+test('a failure soon after a success goes on with the back-off, one after ten minutes begins anew', async () => {
+  const o = setUp();
+  const failOnce = async () => {
+    o.fake.injectError('PullImage', unauthorized());
+    await o.ensure({ imagePullPolicy: 'Always' });
+    return (o.puller.retryAt(pod, { name: 'c', image: name }) ?? 0) - o.clock.now();
+  };
+  assert.equal(await failOnce(), 10_000);
+  await o.clock.advance(10_000);
+  await o.ensure({ imagePullPolicy: 'Always' });
+  assert.equal(await failOnce(), 20_000);
+  await o.clock.advance(600_001);
+  assert.equal(await failOnce(), 10_000);
+});
+
+test('a wall clock that is set does not shorten or lengthen the back-off', async () => {
+  const o = setUp({ remote: [] });
+  await o.ensure();
+  o.clock.setWallClock(o.clock.now() - 3600_000);
+  assert.equal((o.puller.retryAt(pod, { name: 'c', image: name }) ?? 0) - o.clock.now(), 10_000);
+});
+
+test('a runtime that went away while it pulled is no fault of the image', async () => {
+  const o = setUp();
+  o.fake.injectError('PullImage', new CriError('PullImage', 'UNAVAILABLE', 'connection refused'));
+  await assert.rejects(o.ensure(), { code: 'CriUNAVAILABLE' });
+  assert.equal(o.puller.retryAt(pod, { name: 'c', image: name }), undefined);
+  assert.deepEqual(o.events, [`Normal Pulling: Pulling image "${name}"`]);
+});
+
+test('with policy Always nothing is inspected before the pull', async () => {
+  const o = setUp({ present: [name] });
+  o.fake.injectError('PullImage', unauthorized());
+  await o.ensure({ imagePullPolicy: 'Always' });
+  assert.deepEqual(o.fake.methods(true), ['PullImage']);
+});
+
+// --- Whose images ---
+
+class Access extends ImageAccess {
+  allowed = true;
+  readonly calls: string[] = [];
+  constructor() {
+    super({} as ConstructorParameters<typeof ImageAccess>[0]);
+  }
+  override async isAllowed(): Promise<boolean> {
+    return this.allowed;
+  }
+  override async begin(image: string): Promise<void> {
+    this.calls.push(`begin ${image}`);
+  }
+  override async end(image: string, _: unknown, result: { imageRef: string } | undefined): Promise<void> {
+    this.calls.push(`end ${image} ${result !== undefined}`);
+  }
+}
+
+test("an image that is another tenant's is pulled again, and told of as absent where it must not be", async () => {
+  const access = Object.assign(new Access(), { allowed: false });
+  const o = setUp({ present: [name], access });
+  assert.equal(await o.ensure(), name);
+  assert.equal(pulls(o.fake), 1);
+  assert.match((await o.ensure({ imagePullPolicy: 'Never' })) ?? '', /^ErrImageNeverPull: .* is not present/);
+});
+
+test('pulls are recorded from their beginning to their end, good or bad', async () => {
+  const access = new Access();
+  const o = setUp({ access });
+  o.fake.injectError('PullImage', unauthorized());
+  await o.ensure();
+  await o.clock.advance(10_000);
+  await o.ensure();
+  assert.deepEqual(access.calls, [`begin ${name}`, `end ${name} false`, `begin ${name}`, `end ${name} true`]);
+});
+
+// --- Image volumes ---
+
+test("an image volume's image is pulled by the same rules, and the caller tells of the containers", async () => {
+  const o = setUp({ remote: [] });
+  const event = (type: string, reason: string) => void o.events.push(`${type} ${reason}`);
+  const request = { pod, volume: 'v', reference: name, policy: 'IfNotPresent' as const, sandboxConfig: {}, event };
+  const ensure = () => o.puller.ensureVolumeImage({ ...request, secrets: async () => [] }, signal);
+  await assert.rejects(ensure(), { code: 'ErrImagePull' });
+  await assert.rejects(ensure(), { code: 'ImagePullBackOff' });
+  assert.deepEqual(o.events, ['Normal Pulling', 'Warning Failed', 'Normal BackOff']);
+  assert.equal(o.puller.progress('u1', volumeOwner('v'))?.phase, 'backOff');
+});
+
+// --- How far ---
+
+test('who waits for an image is told what for, until it is there', async () => {
+  const o = setUp();
+  const release = o.fake.block('PullImage');
+  const first = o.ensure();
+  const second = o.ensure({ name: 'd' });
+  await settled();
+  const since = o.clock.now();
+  assert.deepEqual(o.puller.progress('u1', 'c'), { image: name, phase: 'pulling', since });
+  assert.deepEqual(o.puller.progress('u1', 'd'), { image: name, phase: 'waiting', since });
+  release();
+  await Promise.all([first, second]);
+  assert.deepEqual([o.puller.progress('u1', 'c'), o.puller.progress('u1', 'd')], [undefined, undefined]);
+});
+
+test('a back-off is told with its end', async () => {
+  const o = setUp({ remote: [] });
+  await o.ensure();
+  const since = o.clock.now();
+  assert.deepEqual(o.puller.progress('u1', 'c'), {
+    ...{ image: name, phase: 'backOff', since, retryAt: since + 10_000 },
+  });
+});
+
 // --- Credentials ---
 
 const users = (fake: FakeCri) =>
@@ -278,7 +393,35 @@ test('secrets are not asked for when nothing is pulled', async () => {
   await o.puller.ensure(request, signal);
 });
 
+test('missing secrets are told of early, even where nothing is pulled', async () => {
+  const o = setUp({ present: [name] });
+  let asked = 0;
+  const secrets = async () => {
+    asked++;
+    return [];
+  };
+  const container = { name: 'c', image: name };
+  const withSecrets: Pod = { ...pod, spec: { ...pod.spec, imagePullSecrets: [{ name: 's' }] } };
+  await o.puller.ensure({ pod: withSecrets, container, sandboxConfig: {}, secrets, event: () => {} }, signal);
+  assert.equal(asked, 1);
+});
+
+test('the node has credentials, too, which come after those of the pod', async () => {
+  const node = { current: async () => ({ 'registry.test': { username: 'node', password: 'pw' } }) };
+  const o = setUp({ credentials: new CredentialSources({ node: node as unknown as NodeDockerConfig, plugins: [] }) });
+  o.fake.injectError('PullImage', unauthorized());
+  assert.equal(await o.ensure({}, [secret('registry.test')]), name);
+  assert.deepEqual(users(o.fake), ['registry.test', 'node']);
+});
+
 // --- Limits ---
+
+test("pulls beyond the rate fail in upstream's words", async () => {
+  const o = setUp({ pullQps: 1, pullBurst: 1 });
+  await o.ensure({ imagePullPolicy: 'Always' });
+  assert.equal(await o.ensure({ imagePullPolicy: 'Always' }), 'ErrImagePull: pull QPS exceeded');
+  assert.ok(o.events.includes(`Warning Failed: Failed to pull image "${name}": pull QPS exceeded`));
+});
 
 const limits: Record<string, { maxParallelPulls: number; atOnce: number }> = {
   'serial pulls run one at a time': { maxParallelPulls: 1, atOnce: 1 },
