@@ -54,6 +54,7 @@ export const PODS = kind('v1', 'Pod', 'pods', {
     binding: ['create'],
     eviction: ['create'],
     ephemeralcontainers: ['get', 'patch', 'update'],
+    resize: ['get', 'patch', 'update'],
     log: ['get'],
     exec: ['create', 'get'],
     attach: ['create', 'get'],

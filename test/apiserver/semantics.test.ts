@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { type Answer, TestClient } from './client.ts';
-import type { ApiObject, DraftObject } from './objects.ts';
+import { type ApiObject, type DraftObject, listAt } from './objects.ts';
 import { StandInApiServer } from './server.ts';
 
 const PODS = '/api/v1/namespaces/default/pods';
@@ -39,6 +39,21 @@ describe('what happens to objects', () => {
     });
     const again = await admin.patch('/api/v1/namespaces/default/configmaps/same', 'merge', { data: { a: 'b' } });
     assert.equal(again.body.metadata.resourceVersion, body.metadata.resourceVersion);
+  });
+
+  test('a resize changes resources and nothing else, and not the class', async () => {
+    const resources = (cpu: string) => ({ requests: { cpu }, limits: { cpu: '1' } });
+    await admin.post(PODS, pod('sized', { containers: [{ name: 'c', image: 'i', resources: resources('100m') }] }));
+    const resize = (container: object) =>
+      admin.patch(`${PODS}/sized/resize`, 'strategic-merge', { spec: { containers: [{ name: 'c', ...container }] } });
+    const { body } = await resize({ image: 'other', resources: resources('200m') });
+    const [sized] = listAt(body.spec, 'containers');
+    assert.deepEqual(sized?.['resources'], resources('200m'));
+    assert.deepEqual([sized?.['image'], body.metadata.generation], ['i', 2]);
+    const refused = await resize({ resources: { limits: { cpu: '1', memory: '1Gi' }, requests: { cpu: '1' } } });
+    assert.match(refused.body.message ?? '', /Pod QOS Class may not change as a result of resizing/);
+    const main = { spec: { containers: [{ name: 'c', resources: resources('300m') }] } };
+    assert.equal((await admin.patch(`${PODS}/sized`, 'strategic-merge', main)).status, 422);
   });
 
   test('the main resource leaves the status alone and the status subresource the spec', async () => {

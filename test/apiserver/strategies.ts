@@ -15,7 +15,16 @@ import {
   SERVICES,
   SIGNING_REQUESTS,
 } from './kinds.ts';
-import { type ApiObject, fieldsAt, isFields, listAt, randomSuffix, setDefault, stringAt } from './objects.ts';
+import {
+  type ApiObject,
+  type Fields,
+  fieldsAt,
+  isFields,
+  listAt,
+  randomSuffix,
+  setDefault,
+  stringAt,
+} from './objects.ts';
 import { forbidden } from './status.ts';
 import type { Store } from './store.ts';
 
@@ -148,6 +157,11 @@ export function prepareForUpdate(
     applyDefaults(kind, updated);
     return updated;
   }
+  if (subresource === 'resize') {
+    const updated: ApiObject = { ...current, spec: resized(current.spec ?? {}, wanted.spec ?? {}), ...identity };
+    applyDefaults(kind, updated);
+    return updated;
+  }
   if (subresource) {
     const changed = (SUBRESOURCE_FIELDS[subresource] ?? []).map((key) => [key, wanted[key]]);
     const updated: ApiObject = { ...current, ...Object.fromEntries(changed), ...identity };
@@ -162,6 +176,19 @@ export function prepareForUpdate(
   if (kind === SERVICES && updated.spec) keepAllocations(updated, current);
   applyDefaults(kind, updated);
   return updated;
+}
+
+/** Of a resize nothing is taken but resources. */
+function resized(current: Fields, wanted: Fields): Fields {
+  const spec = structuredClone(current);
+  for (const list of ['containers', 'initContainers']) {
+    for (const container of listAt(spec, list)) {
+      const asked = listAt(wanted, list).find((c) => c['name'] === container['name']);
+      if (asked?.['resources'] !== undefined) container['resources'] = structuredClone(asked['resources']);
+    }
+  }
+  if (wanted['resources'] !== undefined) spec['resources'] = structuredClone(wanted['resources']);
+  return spec;
 }
 
 /** A Service sent without its cluster IP and node ports keeps those it has. */

@@ -1,3 +1,4 @@
+import { qosClassOf } from './defaults-pod.ts';
 import {
   BINDINGS,
   CONFIG_MAPS,
@@ -159,6 +160,10 @@ export function updateProblems(
     return qos === stringAt(current, 'status.qosClass')
       ? []
       : [invalidValue('status.qosClass', qos, 'field is immutable')];
+  }
+  if (kind === PODS && target === 'resize') {
+    const [now, before] = [qosClassOf(updated.spec ?? {}), qosClassOf(current.spec ?? {})];
+    return now === before ? [] : [invalidValue('spec', now, 'Pod QOS Class may not change as a result of resizing')];
   }
   if (kind === PODS && target === 'ephemeralcontainers') return ephemeralProblems(updated, current);
   if (kind === PODS && !sameJson(unchangeable(updated.spec), unchangeable(current.spec))) {
