@@ -77,9 +77,12 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
     rootDir: flags.rootDir,
     objects,
     mounts: new HostMounts(hostExec),
+    exec: hostExec,
     clock,
     log,
     api,
+    events,
+    node: () => node.controller.current(),
     wake: (uid) => podsHalf.workers.wake(uid),
     allocatable: () => node.controller.current()?.status?.allocatable ?? {},
   });

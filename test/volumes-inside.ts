@@ -34,6 +34,7 @@ async function main({ rootDir, secrets = [], memoryBytes, setUp, tearDown }: Req
     api: new FakeKubeApi(systemClock),
     objects: new ManifestObjectSource(() => ({ configMaps: [], secrets })),
     mounts: new HostMounts(hostExec),
+    exec: hostExec,
     clock: systemClock,
     log: silentLog,
     ...(memoryBytes === undefined ? {} : { memoryBytes }),

@@ -33,7 +33,11 @@ const secret = (value: string): Secret => ({
 const secretVolume: Volume = { name: 's', secret: { secretName: 'sec', defaultMode: 0o400 } };
 const podWith = (uid: string, volumes: readonly Volume[], spec: Partial<PodSpec> = {}): Pod => ({
   metadata: { namespace: 'default', name: uid, uid },
-  spec: { containers: [{ name: 'c' }], volumes, ...spec },
+  spec: {
+    containers: [{ name: 'c', volumeMounts: volumes.map(({ name }) => ({ name, mountPath: `/${name}` })) }],
+    volumes,
+    ...spec,
+  },
 });
 const mountPoints = async () =>
   (await host.exec('cat', ['/proc/self/mountinfo'])).split('\n').map((line) => line.split(' ')[4] ?? '');
@@ -153,7 +157,7 @@ test('memory that is full is said, with what to do, and mended by doing it', asy
   const { error } = await ask(request);
   assert.equal(
     error?.err,
-    `MountVolume.SetUp failed for volume "s" : the node's memory for secrets and tokens, ${rootDir}/keelson/memory, is full: cannot write ${rootDir}/keelson/memory/uid-full/kubernetes.io~secret/s: no space left on its file system: ENOSPC: no space left on device, write`,
+    `MountVolume.SetUp failed for volume "s" : the node's memory for secrets and tokens, ${rootDir}/keelson/memory, is full: cannot write ${rootDir}/keelson/memory/uid-full/kubernetes.io~secret/s: no space left on its file system`,
   );
   assert.match(error?.hint ?? '', /mount -o remount,size=<bytes> \/var\/lib\/small\/keelson\/memory/);
   await host.exec('mount', ['-o', 'remount,size=1m', `${rootDir}/keelson/memory`]);

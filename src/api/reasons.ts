@@ -29,6 +29,8 @@ export const eventReason = {
   deadlineExceeded: 'DeadlineExceeded',
   exceededGracePeriod: 'ExceededGracePeriod',
   failedMapVolume: 'FailedMapVolume',
+  volumePermissionChangeInProgress: 'VolumePermissionChangeInProgress',
+  alreadyMountedVolume: 'AlreadyMountedVolume',
   dnsConfigForming: 'DNSConfigForming',
   failedToRetrieveImagePullSecret: 'FailedToRetrieveImagePullSecret',
   resizeDeferred: 'ResizeDeferred',
@@ -83,5 +85,5 @@ export const conditionReason = {
   podCompleted: 'PodCompleted',
   podFailed: 'PodFailed',
   terminationByKubelet: 'TerminationByKubelet',
-} as const;
   error: 'Error',
+} as const;

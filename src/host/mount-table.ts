@@ -57,6 +57,8 @@ export async function readMountInfo(): Promise<MountInfo[]> {
 }
 
 const mountTimeoutMs = 30_000;
+/** A server that does not answer is tried for two minutes by mount.nfs(8), which then says so. */
+const nfsTimeoutMs = 150_000;
 
 /** The mount namespace that keelson runs in, changed through mount(8) and umount(8). */
 export class HostMounts implements Mounts {
@@ -87,7 +89,8 @@ export class HostMounts implements Mounts {
       source,
       target,
     ];
-    await this.#exec.run('mount', args, { signal, timeoutMs: mountTimeoutMs });
+    const timeoutMs = type.startsWith('nfs') ? nfsTimeoutMs : mountTimeoutMs;
+    await this.#exec.run('mount', args, { signal, timeoutMs });
   }
 
   async unmount(target: string, signal: AbortSignal): Promise<void> {

@@ -12,5 +12,7 @@ export interface MountPoint {
   readonly target: string;
   readonly type: string;
   readonly options: readonly string[];
+  /** Options of the file system itself, where they are known. */
+  readonly superOptions?: readonly string[];
   readonly device: string;
 }

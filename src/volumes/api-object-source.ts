@@ -1,13 +1,21 @@
-import type { ConfigMap, Secret } from '../api/core-v1.ts';
-import { isNotFound, type KubeApi } from '../kubeapi/kube-api.ts';
+import type { ClusterTrustBundle } from '../api/core-v1.ts';
+import { type ApiError, isNotFound, type KubeApi, type ListQuery } from '../kubeapi/kube-api.ts';
+import { keyOf } from '../kubeapi/object-store.ts';
 import { Reflector } from '../kubeapi/reflector.ts';
-import { configMaps, type Resource, secrets } from '../kubeapi/resources.ts';
+import {
+  clusterTrustBundles,
+  configMaps,
+  persistentVolumeClaims,
+  persistentVolumes,
+  type Resource,
+  secrets,
+} from '../kubeapi/resources.ts';
 import type { Clock } from '../lib/clock.ts';
-import { errorFields } from '../lib/errors.ts';
+import { AgentError, errorFields } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { type ObjectKind, type ObjectOf, type ObjectRef, type ObjectSource, refKey } from './object-source.ts';
 
-type Held = ConfigMap | Secret;
+type Held = ObjectOf[ObjectKind];
 
 /** One object that somebody holds. */
 interface Watched {
@@ -26,10 +34,23 @@ interface Watched {
 }
 
 const versionOf = (object: Held | undefined): string => object?.metadata.resourceVersion ?? '';
-const resourceOf = (kind: ObjectKind): Resource<Held> => (kind === 'ConfigMap' ? configMaps : secrets);
+
+const resources: Readonly<Record<ObjectKind, Resource<Held>>> = {
+  ConfigMap: configMaps,
+  Secret: secrets,
+  PersistentVolumeClaim: persistentVolumeClaims,
+  PersistentVolume: persistentVolumes,
+  ClusterTrustBundle: clusterTrustBundles,
+  SignerTrustBundles: clusterTrustBundles,
+};
+
+const queryOf = ({ kind, namespace, name }: ObjectRef): ListQuery => ({
+  ...(namespace === '' ? {} : { namespace }),
+  fieldSelector: kind === 'SignerTrustBundles' ? `spec.signerName=${name}` : `metadata.name=${name}`,
+});
 
 /**
- * ConfigMaps and Secrets from the API server, each that a pod on this node refers to watched by itself: that is all
+ * The objects that volumes are made from, as the API server has them, each that a pod on this node refers to watched by itself: that is all
  * a node's credentials are good for. An object is watched once however many pods hold it, and no longer than they do.
  *
  * The first answer comes from a plain GET, one round trip, with the server's own words when it refuses; the watch
@@ -90,11 +111,10 @@ export class ApiObjectSource implements ObjectSource {
     const key = refKey(ref);
     const known = this.#watched.get(key);
     if (known) return known;
-    const { namespace, name } = ref;
     const reflector = new Reflector<Held>({
       api: this.#api,
-      resource: resourceOf(ref.kind),
-      query: { namespace, fieldSelector: `metadata.name=${name}` },
+      resource: resources[ref.kind],
+      query: queryOf(ref),
       clock: this.#clock,
       log: this.#log,
       transform: strip,
@@ -113,7 +133,9 @@ export class ApiObjectSource implements ObjectSource {
       seen: undefined,
       settled: undefined,
     };
-    reflector.subscribe((_, object) => this.#heard(watched, object));
+    reflector.subscribe((_, object) => {
+      this.#heard(watched, ref.kind === 'SignerTrustBundles' ? bundlesOf(ref, reflector.store.values()) : object);
+    });
     this.#watched.set(key, watched);
     void reflector.run(watched.stop.signal);
     return watched;
@@ -127,7 +149,9 @@ export class ApiObjectSource implements ObjectSource {
 
   #current({ settled, reflector, ref }: Watched): { readonly object: Held | undefined } | undefined {
     if (settled) return { object: settled };
-    return reflector.hasSynced ? { object: reflector.store.get(`${ref.namespace}/${ref.name}`) } : undefined;
+    if (!reflector.hasSynced) return undefined;
+    if (ref.kind === 'SignerTrustBundles') return { object: bundlesOf(ref, reflector.store.values()) };
+    return { object: reflector.store.get(ref.namespace === '' ? ref.name : `${ref.namespace}/${ref.name}`) };
   }
 
   #ask(watched: Watched): Promise<Held | undefined> {
@@ -141,15 +165,25 @@ export class ApiObjectSource implements ObjectSource {
   async #fetch(watched: Watched): Promise<Held | undefined> {
     const { ref, stop } = watched;
     try {
-      const object = strip(await this.#api.get(resourceOf(ref.kind), ref, stop.signal));
+      const object = await this.#read(ref, stop.signal);
       watched.seen ??= versionOf(object);
       this.#settle(watched, object);
       return object;
     } catch (error) {
       if (!isNotFound(error)) throw error;
+      if (resources[ref.kind] === clusterTrustBundles && isUnserved(error)) throw notServed(resources[ref.kind], error);
       watched.seen ??= '';
       return undefined;
     }
+  }
+
+  async #read(ref: ObjectRef, signal: AbortSignal): Promise<Held> {
+    if (ref.kind === 'SignerTrustBundles') {
+      const { items } = await this.#api.list(clusterTrustBundles, queryOf(ref), signal);
+      return bundlesOf(ref, items.map(strip));
+    }
+    const { namespace, name } = ref;
+    return strip(await this.#api.get(resources[ref.kind], namespace === '' ? { name } : { namespace, name }, signal));
   }
 
   #heard(watched: Watched, object: Held | undefined): void {
@@ -161,7 +195,7 @@ export class ApiObjectSource implements ObjectSource {
   }
 
   #settle(watched: Watched, object: Held): void {
-    if (object.immutable !== true || watched.settled) return;
+    if (!('immutable' in object) || object.immutable !== true || watched.settled) return;
     watched.settled = object;
     watched.stop.abort();
   }
@@ -169,15 +203,26 @@ export class ApiObjectSource implements ObjectSource {
 
 /** What nobody here reads can be as large as the object itself: annotations often repeat it whole. */
 function strip<T extends Held>(object: T): T {
-  const { name, namespace, uid, resourceVersion } = object.metadata;
-  const metadata = {
-    name,
-    ...(namespace === undefined ? {} : { namespace }),
-    ...(uid === undefined ? {} : { uid }),
-    ...(resourceVersion === undefined ? {} : { resourceVersion }),
-  };
+  const { annotations: _, managedFields: __, creationTimestamp: ___, finalizers: ____, ...metadata } = object.metadata;
   return { ...object, metadata };
 }
+
+/** All bundles as one object, which is of another version whenever one of them is. */
+function bundlesOf({ name }: ObjectRef, bundles: Iterable<Held>): ObjectOf['SignerTrustBundles'] {
+  const items = [...bundles].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1)) as ClusterTrustBundle[];
+  const resourceVersion = items.map((item) => `${item.metadata.name}@${versionOf(item)}`).join(' ');
+  return { metadata: { name, resourceVersion }, items };
+}
+
+/** An API server answers alike for an object and for a whole kind that it does not have, but names only the object. */
+const isUnserved = (error: ApiError): boolean => error.details?.name === undefined;
+
+const notServed = (resource: Resource<Held>, cause: unknown): AgentError =>
+  new AgentError('NotServed', `the API server does not serve ${resource.plural} (${resource.apiVersion})`, {
+    cause,
+    hint: `switch ${resource.apiVersion} on in the API server, or do without ${resource.plural}`,
+    retryable: true,
+  });
 
 /** Others may wait for the same answer: a caller that gives up leaves it to them. */
 function untilAborted<T>(answer: Promise<T>, signal: AbortSignal): Promise<T> {

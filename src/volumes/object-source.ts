@@ -1,19 +1,30 @@
-import type { ConfigMap, Secret } from '../api/core-v1.ts';
-
-export type ObjectKind = 'ConfigMap' | 'Secret';
-
-export interface ObjectRef {
-  readonly kind: ObjectKind;
-  readonly namespace: string;
-  readonly name: string;
-}
+import type { ClusterTrustBundle, ConfigMap, PersistentVolume, PersistentVolumeClaim, Secret } from '../api/core-v1.ts';
+import type { KubeObject } from '../api/meta-v1.ts';
 
 export interface ObjectOf {
   readonly ConfigMap: ConfigMap;
   readonly Secret: Secret;
+  readonly PersistentVolumeClaim: PersistentVolumeClaim;
+  readonly PersistentVolume: PersistentVolume;
+  readonly ClusterTrustBundle: ClusterTrustBundle;
+  /** No object of the API, but all bundles of the signer of that name. */
+  readonly SignerTrustBundles: TrustBundles;
 }
 
-/** Where volumes (and whoever else refers to ConfigMaps and Secrets) get them from. */
+export type ObjectKind = keyof ObjectOf;
+
+export interface TrustBundles extends KubeObject {
+  readonly items: readonly ClusterTrustBundle[];
+}
+
+export interface ObjectRef {
+  readonly kind: ObjectKind;
+  /** '' for what is in none. */
+  readonly namespace: string;
+  readonly name: string;
+}
+
+/** Where volumes (and whoever else refers to such objects) get them from. */
 export interface ObjectSource {
   /** Keeps the objects current for `owner`, a pod's UID; replaces what the owner held before. Does not wait. */
   acquire(owner: string, refs: readonly ObjectRef[]): void;

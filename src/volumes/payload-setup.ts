@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
-import type { ConfigMap, Pod, ResourceList, Secret } from '../api/core-v1.ts';
+import type { ClusterTrustBundle, ConfigMap, Pod, ResourceList, Secret } from '../api/core-v1.ts';
 import type { PodUid } from '../api/ids.ts';
 import type { Mounts } from '../host/mounts.ts';
 import type { Clock } from '../lib/clock.ts';
 import { AgentError, isAbort, messageOf } from '../lib/errors.ts';
 import { hasPayload, readPayloadFile, writePayload } from './atomic-writer.ts';
-import type { PayloadSource, PayloadVolume } from './compute-volumes.ts';
-import { type ObjectKind, type ObjectSource, refKey } from './object-source.ts';
+import type { PayloadSource, PayloadVolume, TrustSource } from './compute-volumes.ts';
+import { type ObjectKind, type ObjectOf, type ObjectSource, refKey } from './object-source.ts';
 import { preparePayloadFolder } from './prepare-volume.ts';
 import { type Payload, renderPayload } from './render-payload.ts';
 import type { TokenManager } from './token-manager.ts';
@@ -125,6 +125,11 @@ export class PayloadSetup {
         if (object instanceof Error) throw object;
         return object as ConfigMap | Secret | undefined;
       },
+      bundles: (from) => {
+        const object = found.get(refKey({ ...from, namespace: '' }));
+        if (object instanceof Error) throw object;
+        return bundlesIn(from, object as ObjectOf[TrustSource['from']['kind']] | undefined);
+      },
       token: (projection) => found.get(JSON.stringify(projection)) as string | Error,
     });
     if (missing !== undefined) throw new AgentError('VolumeContent', missing, { retryable: true });
@@ -136,10 +141,10 @@ export class PayloadSetup {
     pod: Pod,
     sources: readonly PayloadSource[],
     signal: AbortSignal,
-  ): Promise<ReadonlyMap<string, ConfigMap | Secret | string | Error | undefined>> {
+  ): Promise<ReadonlyMap<string, Found | Error | undefined>> {
     const { objects, tokens, uid } = this.#o;
     const namespace = pod.metadata.namespace ?? 'default';
-    const asked = sources.flatMap((source): [string, Promise<ConfigMap | Secret | string | undefined>][] => {
+    const asked = sources.flatMap((source): [string, Promise<Found | undefined>][] => {
       switch (source.kind) {
         case 'ConfigMap':
         case 'Secret': {
@@ -148,6 +153,10 @@ export class PayloadSetup {
         }
         case 'token':
           return [[JSON.stringify(source.projection), tokens.get(pod, uid, source.projection, signal)]];
+        case 'trust': {
+          const ref = { ...source.from, namespace: '' };
+          return [[refKey(ref), objects.get(ref.kind, ref, signal)]];
+        }
         case 'downwardAPI':
           return [];
         default:
@@ -173,6 +182,19 @@ export class PayloadSetup {
       hint: `see who needs so much: du -s ${memory}/*; make it larger: mount -o remount,size=<bytes> ${memory}`,
     });
   }
+}
+
+/** What a source refers to: an object, or a token. */
+type Found = ObjectOf[ObjectKind] | string;
+
+function bundlesIn(
+  { kind }: TrustSource['from'],
+  object: ObjectOf[TrustSource['from']['kind']] | undefined,
+): readonly ClusterTrustBundle[] {
+  if (!object) return [];
+  return kind === 'SignerTrustBundles'
+    ? (object as ObjectOf['SignerTrustBundles']).items
+    : [object as ClusterTrustBundle];
 }
 
 const objectKey = (kind: ObjectKind, pod: Pod, name: string): string =>

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { chmod, chown, lstat, mkdir, readlink, realpath, rename, rm, rmdir, symlink, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { quantityValue } from '../api/quantity.ts';
 import type { Mounts } from '../host/mounts.ts';
 import { AgentError, errnoOf } from '../lib/errors.ts';
 import type { EmptyDirVolume, PayloadVolume } from './compute-volumes.ts';
@@ -13,13 +14,15 @@ import { fileError } from './volume-error.ts';
  */
 export async function prepareEmptyDir(volume: EmptyDirVolume, mounts: Mounts, signal: AbortSignal): Promise<void> {
   try {
-    await (volume.medium === 'disk' ? makeOpenFolder(volume) : mountMemory(volume, mounts, signal));
+    if (volume.medium === 'disk') await makeOpenFolder(volume);
+    else if (volume.medium === 'memory') await mountMemory(volume, mounts, signal);
+    else await mountHugePages(volume, mounts, signal);
   } catch (error) {
     throw fileError(volume.path, error);
   }
 }
 
-async function makeOpenFolder({ path, gid }: EmptyDirVolume): Promise<void> {
+async function makeOpenFolder({ path, gid, sticky }: EmptyDirVolume): Promise<void> {
   if (await lstatIfExists(path)) return;
   const parent = dirname(path);
   await mkdir(parent, { recursive: true, mode: 0o750 });
@@ -28,7 +31,7 @@ async function makeOpenFolder({ path, gid }: EmptyDirVolume): Promise<void> {
   await mkdir(fresh);
   try {
     if (gid !== undefined) await chown(fresh, -1, gid);
-    await chmod(fresh, gid === undefined ? 0o777 : 0o2777);
+    await chmod(fresh, 0o777 | (gid === undefined ? 0 : 0o2000) | (sticky ? 0o1000 : 0));
     await rename(fresh, path);
   } catch (error) {
     await rm(fresh, { recursive: true, force: true });
@@ -47,6 +50,29 @@ async function mountMemory(volume: EmptyDirVolume, mounts: Mounts, signal: Abort
     ...noswap(),
   ];
   await mounts.mount('tmpfs', real, 'tmpfs', options, signal);
+}
+
+/** The kernel takes the pages when they are written to, out of those that the pod's cgroup is allowed. */
+async function mountHugePages(volume: EmptyDirVolume, mounts: Mounts, signal: AbortSignal): Promise<void> {
+  const { path, gid, pageSize = '' } = volume;
+  await mkdir(path, { recursive: true, mode: 0o750 });
+  const real = await realpath(path);
+  const present = (await mounts.list()).find((mount) => mount.target === real);
+  if (!present) {
+    const options = [`pagesize=${pageSize}`, ...(gid === undefined ? [] : ['mode=2775', `gid=${gid}`])];
+    await mounts.mount('nodev', real, 'hugetlbfs', options, signal);
+    return;
+  }
+  // Of an earlier life, when the pod's manifest may have said something else.
+  const mounted = [...present.options, ...(present.superOptions ?? [])]
+    .find((o) => o.startsWith('pagesize='))
+    ?.slice(9);
+  if (mounted !== undefined && quantityValue(`${mounted}i`) !== quantityValue(pageSize)) {
+    throw new AgentError(
+      'HugePageSize',
+      `mounted dir ${path} pagesize '${mounted}' and requested medium size '${pageSize}' differ`,
+    );
+  }
 }
 
 /**

@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { ConfigMap, Pod, ProjectedSource, Secret, Volume } from '../api/core-v1.ts';
+import type {
+  ClusterTrustBundle,
+  ClusterTrustBundleProjection,
+  ConfigMap,
+  Pod,
+  ProjectedSource,
+  Secret,
+  Volume,
+} from '../api/core-v1.ts';
 import { podUid } from '../api/ids.ts';
 import { computeVolumes } from './compute-volumes.ts';
 import { renderPayload } from './render-payload.ts';
@@ -15,6 +23,17 @@ const objects: Record<string, ConfigMap | Secret> = {
   'Secret/sec': { metadata: { name: 'sec' }, data: { user: base64('bob'), password: base64('s3cret') } },
   'Secret/plain': { metadata: { name: 'plain' }, data: { a: base64('old') }, stringData: { a: 'new' } },
 };
+const certificate = (text: string) => `-----BEGIN CERTIFICATE-----\n${base64(text)}\n-----END CERTIFICATE-----\n`;
+const bundle = (name: string, labels: Record<string, string>, ...certificates: string[]): ClusterTrustBundle => ({
+  metadata: { name, labels },
+  spec: { trustBundle: certificates.map(certificate).join('') },
+});
+const bundles: Record<string, readonly ClusterTrustBundle[]> = {
+  one: [bundle('one', {}, 'a', 'a')],
+  'signer.test/ca': [bundle('x', { tier: 'old' }, 'a'), bundle('y', { tier: 'new' }, 'a')],
+};
+const trust = (source: Omit<ClusterTrustBundleProjection, 'path'>) =>
+  projected({ clusterTrustBundle: { path: 'ca', ...source } });
 const pod: Pod = {
   metadata: {
     name: 'p',
@@ -34,7 +53,9 @@ const pod: Pod = {
 type Files = Record<string, string>;
 /** `path mode[ owner]` → content. */
 function render(volume: Omit<Volume, 'name'>, change: Partial<Pod['spec']> = {}): Files | string {
-  const changed = { ...pod, spec: { ...pod.spec, ...change, volumes: [{ name: 'v', ...volume }] } };
+  const spec = { ...pod.spec, ...change, volumes: [{ name: 'v', ...volume }] };
+  const containers = spec.containers.map((c) => ({ ...c, volumeMounts: [{ name: 'v', mountPath: '/v' }] }));
+  const changed = { ...pod, spec: { ...spec, containers } };
   const [wanted] = computeVolumes(changed, podUid('u'), { pods: '/p', memory: '/m', allocatableMemory: undefined });
   assert.equal(wanted?.kind, 'payload');
   const rendered = renderPayload(wanted, {
@@ -45,6 +66,7 @@ function render(volume: Omit<Volume, 'name'>, change: Partial<Pod['spec']> = {})
       if (name === 'forbidden') throw new Error('secrets "forbidden" is forbidden');
       return objects[`${kind}/${name}`];
     },
+    bundles: ({ name }) => bundles[name] ?? [],
     token: ({ audience }) =>
       audience === 'refused' ? new Error('failed to fetch token: no') : `jwt for ${audience ?? 'api'}`,
   });
@@ -178,6 +200,28 @@ const cases: Record<string, [actual: () => Files | string, expected: Files | str
   'CPU in thousandths': [() => render(resource('c', 'requests.cpu', '1m')), { 'f 644': '100' }],
   'a limit that is not set is what the node has': [() => render(resource('open', 'limits.cpu')), { 'f 644': '4' }],
   'a request that is not set is nothing': [() => render(resource('open', 'requests.memory')), { 'f 644': '0' }],
+  'a trust bundle, each certificate once': [() => render(trust({ name: 'one' })), { 'ca 644': certificate('a') }],
+  'the trust bundles of a signer that are wanted': [
+    () => render(trust({ signerName: 'signer.test/ca', labelSelector: { matchLabels: { tier: 'new' } } })),
+    { 'ca 644': certificate('a') },
+  ],
+  'all trust bundles of a signer': [
+    () => render(trust({ signerName: 'signer.test/ca', labelSelector: {} })),
+    { 'ca 644': certificate('a') },
+  ],
+  'trust bundles of a signer without a selector are none': [
+    () => render(trust({ signerName: 'signer.test/ca' })),
+    'combination of signerName and labelSelector matched zero ClusterTrustBundles',
+  ],
+  'a trust bundle that is missing': [() => render(trust({ name: 'no' })), 'clustertrustbundle "no" not found'],
+  'an optional trust bundle that is missing is an empty file': [
+    () => render(trust({ name: 'no', optional: true })),
+    { 'ca 644': '' },
+  ],
+  'a trust bundle of a pod with one user is for that user': [
+    () => render(trust({ name: 'one' }), { securityContext: { runAsUser: 9 } }),
+    { 'ca 600 9': certificate('a') },
+  ],
   'an unknown container': [() => render(resource('who', 'limits.cpu')), 'container who not found'],
   'an unknown resource': [() => render(resource('c', 'limits.gpu')), 'unsupported container resource : limits.gpu'],
 };

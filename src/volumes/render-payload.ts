@@ -1,8 +1,14 @@
-import type { ConfigMap, KeyToPath, Secret, ServiceAccountTokenProjection } from '../api/core-v1.ts';
+import type {
+  ClusterTrustBundle,
+  ConfigMap,
+  KeyToPath,
+  Secret,
+  ServiceAccountTokenProjection,
+} from '../api/core-v1.ts';
 import { messageOf } from '../lib/errors.ts';
-import type { PayloadSource, PayloadVolume } from './compute-volumes.ts';
+import type { ContentKind, PayloadSource, PayloadVolume, TrustSource } from './compute-volumes.ts';
 import { type DownwardContext, type ResourceFieldRef, resolveField, resolveResource } from './downward-api.ts';
-import type { ObjectKind } from './object-source.ts';
+import { selectBundles, trustAnchors } from './trust-bundles.ts';
 
 export interface PayloadFile {
   readonly data: Buffer;
@@ -17,7 +23,9 @@ export type Payload = ReadonlyMap<string, PayloadFile>;
 
 export interface RenderInput extends DownwardContext {
   /** The object as it is now; undefined when there is none. */
-  readonly object: (kind: ObjectKind, name: string) => ConfigMap | Secret | undefined;
+  readonly object: (kind: ContentKind, name: string) => ConfigMap | Secret | undefined;
+  /** The bundle of the name, or all of the signer, as they are now. */
+  readonly bundles: (from: TrustSource['from']) => readonly ClusterTrustBundle[];
   /** The token to write, or why there is none. */
   readonly token: (projection: ServiceAccountTokenProjection) => string | Error;
 }
@@ -61,12 +69,11 @@ function renderSource(source: PayloadSource, volume: PayloadVolume, input: Rende
     case 'token': {
       const token = input.token(source.projection);
       if (token instanceof Error) throw token;
-      // Where the pod names the user or group that reads the token, nobody else has to.
-      const isOwned = volume.uid !== undefined || volume.gid !== undefined;
-      const owner = volume.uid === undefined ? {} : { uid: volume.uid };
-      return [
-        [source.projection.path, { data: Buffer.from(token), mode: isOwned ? 0o600 : volume.defaultMode, ...owner }],
-      ];
+      return [[source.projection.path, { data: Buffer.from(token), ...ownedBy(volume) }]];
+    }
+    case 'trust': {
+      const data = Buffer.from(trustAnchors(trustedBundles(source, input), input.uid));
+      return [[source.path, { data, ...ownedBy(volume) }]];
     }
     default:
       source satisfies never;
@@ -74,8 +81,28 @@ function renderSource(source: PayloadSource, volume: PayloadVolume, input: Rende
   }
 }
 
+/** Where the pod names the user or group that reads such a file, nobody else has to. */
+function ownedBy({ uid, gid, defaultMode }: PayloadVolume): Omit<PayloadFile, 'data'> {
+  const mode = uid !== undefined || gid !== undefined ? 0o600 : defaultMode;
+  return { mode, ...(uid === undefined ? {} : { uid }) };
+}
+
+/** The certificates of the bundles that the source names. An optional one that is missing is an empty file. */
+function trustedBundles({ from, labels, optional }: TrustSource, input: RenderInput): readonly string[] {
+  const found = input.bundles(from);
+  const chosen = from.kind === 'SignerTrustBundles' ? selectBundles(found, labels) : found;
+  if (chosen.length === 0 && !optional) {
+    throw new Error(
+      from.kind === 'ClusterTrustBundle'
+        ? `clustertrustbundle ${JSON.stringify(from.name)} not found`
+        : 'combination of signerName and labelSelector matched zero ClusterTrustBundles',
+    );
+  }
+  return chosen.map((bundle) => bundle.spec.trustBundle);
+}
+
 function renderObject(
-  source: Extract<PayloadSource, { kind: ObjectKind }>,
+  source: Extract<PayloadSource, { kind: ContentKind }>,
   defaultMode: number,
   input: RenderInput,
 ): [string, PayloadFile][] {
@@ -96,7 +123,7 @@ function renderObject(
   });
 }
 
-function valuesOf(kind: ObjectKind, object: ConfigMap | Secret): Map<string, Buffer> {
+function valuesOf(kind: ContentKind, object: ConfigMap | Secret): Map<string, Buffer> {
   const values = new Map<string, Buffer>();
   const add = (entries: Readonly<Record<string, string>> | undefined, encoding: 'utf8' | 'base64') => {
     for (const [key, value] of Object.entries(entries ?? {})) values.set(key, Buffer.from(value, encoding));

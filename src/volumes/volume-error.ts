@@ -28,12 +28,34 @@ export class VolumeError extends AgentError {
   }
 }
 
+/** What went wrong in another step than the set-up itself: the whole sentence, as upstream words it. */
+export class VolumeStepError extends AgentError {
+  /** `step` is upstream's, 'MountVolume.MountDevice failed'; `name` the persistent volume's. */
+  static of(step: string, name: string, cause: unknown): VolumeStepError {
+    return VolumeStepError.saying(`${step} for volume ${JSON.stringify(name)} : ${messageOf(cause)}`, cause);
+  }
+
+  /** The volume was not got to, because what it stands for is not known or not to be had. */
+  static unprocessed(volume: string, cause: unknown): VolumeStepError {
+    const lists = `unmounted volumes=[${volume}], unattached volumes=[], failed to process volumes=[${volume}]`;
+    return VolumeStepError.saying(`Unable to attach or mount volumes: ${lists}: ${messageOf(cause)}`, cause);
+  }
+
+  static saying(message: string, cause: unknown): VolumeStepError {
+    const hint = cause instanceof AgentError ? cause.hint : undefined;
+    return new VolumeStepError('VolumeStep', message, { retryable: true, ...(hint === undefined ? {} : { hint }) });
+  }
+}
+
 /** The failure of one volume, in upstream's form: `MountVolume.SetUp failed for volume "x" : …`. */
 export function volumeFailure(volume: string, cause: unknown): VolumeFailure {
   const hint = cause instanceof AgentError ? cause.hint : undefined;
   return {
     volume,
-    message: `MountVolume.SetUp failed for volume ${JSON.stringify(volume)} : ${messageOf(cause)}`,
+    message:
+      cause instanceof VolumeStepError
+        ? cause.message
+        : `MountVolume.SetUp failed for volume ${JSON.stringify(volume)} : ${messageOf(cause)}`,
     ...(hint === undefined ? {} : { hint }),
   };
 }
@@ -46,12 +68,12 @@ export function fileError(path: string, cause: unknown): AgentError {
     case 'ENOSPC':
     case 'EDQUOT':
       return new AgentError('DiskFull', `cannot write ${path}: no space left on its file system`, {
-        ...options,
+        retryable: true,
         hint: `free space or inodes there: df -h ${path}; df -i ${path}`,
       });
     case 'EROFS':
       return new AgentError('ReadOnlyFileSystem', `cannot write ${path}: its file system is read-only`, {
-        ...options,
+        retryable: true,
         hint: `see dmesg for errors of the disk, then: mount -o remount,rw the file system of ${path}`,
       });
     default:

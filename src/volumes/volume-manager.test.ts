@@ -17,7 +17,7 @@ import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ConfigMap, Pod, PodSpec, Secret, Volume } from '../api/core-v1.ts';
 import { type PodUid, podUid } from '../api/ids.ts';
-import { FakeMounts } from '../host/fake-host.ts';
+import { FakeExec, FakeMounts } from '../host/fake-host.ts';
 import { FakeKubeApi } from '../kubeapi/fake-kubeapi.ts';
 import { ApiError } from '../kubeapi/kube-api.ts';
 import { configMaps, pods, secrets } from '../kubeapi/resources.ts';
@@ -55,7 +55,8 @@ class Scene implements AsyncDisposable {
   readonly root: string;
   readonly clock = new FakeClock();
   readonly api: FakeKubeApi;
-  readonly mounts = new FakeMounts();
+  readonly mounts: FakeMounts = new FakeMounts();
+  readonly exec = new FakeExec();
   readonly logged: string[] = [];
   readonly woken: PodUid[] = [];
   #stop = new AbortController();
@@ -74,6 +75,7 @@ class Scene implements AsyncDisposable {
       api,
       objects,
       mounts,
+      exec: this.exec,
       clock,
       log,
       wake: (uid) => this.woken.push(uid),
@@ -93,7 +95,8 @@ class Scene implements AsyncDisposable {
   }
 
   async pod(name: string, volumes: readonly Volume[], spec: Partial<PodSpec> = {}): Promise<Pod> {
-    const whole = { containers: [{ name: 'c', image: 'i' }], volumes, ...spec };
+    const volumeMounts = volumes.map((volume) => ({ name: volume.name, mountPath: `/${volume.name}` }));
+    const whole = { containers: [{ name: 'c', image: 'i', volumeMounts }], volumes, ...spec };
     return this.api.create(pods, { metadata: { namespace: 'ns', name }, spec: whole }, never);
   }
 
@@ -241,7 +244,7 @@ test('everything that is missing is said, volume by volume, in words that people
     { name: 'a', configMap: { name: 'no' } },
     { name: 'b', secret: { secretName: 'nope' } },
     { name: 'c', configMap: { name: 'cm', items: [{ key: 'k', path: 'k' }] } },
-    { name: 'd', nfs: { server: 's', path: '/' } },
+    { name: 'd', iscsi: {} },
   ]);
   const error = await scene.failure(pod);
   assert.equal(error.reason, 'FailedMount');
@@ -252,7 +255,7 @@ test('everything that is missing is said, volume by volume, in words that people
       'MountVolume.SetUp failed for volume "a" : configmap "no" not found',
       'MountVolume.SetUp failed for volume "b" : secret "nope" not found',
       'MountVolume.SetUp failed for volume "c" : configmap references non-existent config key: k',
-      'MountVolume.SetUp failed for volume "d" : volume source nfs is not supported by keelson',
+      'MountVolume.SetUp failed for volume "d" : volume source iscsi is not supported by keelson',
     ],
   );
 });

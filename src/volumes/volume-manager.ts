@@ -1,17 +1,28 @@
 import { mkdir, readdir, realpath } from 'node:fs/promises';
-import { join } from 'node:path';
-import type { Pod, ResourceList } from '../api/core-v1.ts';
+import { dirname, join } from 'node:path';
+import type { Node, Pod, ResourceList } from '../api/core-v1.ts';
 import { type PodUid, podUid } from '../api/ids.ts';
 import { quantityValue } from '../api/quantity.ts';
+import type { Exec } from '../host/exec.ts';
 import { removeTree } from '../host/files.ts';
 import { mountsUnder } from '../host/mount-table.ts';
 import type { Mounts } from '../host/mounts.ts';
+import type { EventSink } from '../kubeapi/event-sink.ts';
 import type { KubeApi } from '../kubeapi/kube-api.ts';
 import type { Clock } from '../lib/clock.ts';
 import { AgentError, errnoOf, errorFields, isAbort } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
-import { computeVolumes, type PayloadVolume, referencedObjects, type WantedVolume } from './compute-volumes.ts';
+import { ClaimSetup, type OneAtATime } from './claim-setup.ts';
+import {
+  computeVolumes,
+  type PayloadVolume,
+  referencedObjects,
+  type VolumeRoots,
+  type WantedVolume,
+} from './compute-volumes.ts';
 import { ensureHostPath } from './host-path.ts';
+import { globalMounts, mountNfs, releaseDevices } from './local-volume.ts';
+import type { MountableVolume } from './mountable-volume.ts';
 import { openNodeMemory } from './node-memory.ts';
 import { type ObjectRef, type ObjectSource, refKey } from './object-source.ts';
 import { PayloadSetup } from './payload-setup.ts';
@@ -21,13 +32,6 @@ import { TokenManager } from './token-manager.ts';
 import { assertSafeUid, fileError, VolumeError, type VolumeFailure, volumeFailure } from './volume-error.ts';
 
 const retryMs = 30_000;
-
-/** Where the runtime finds a volume. */
-export interface MountableVolume {
-  readonly hostPath: string;
-  /** Made by the node, and only by it: containers get it read-only whatever they ask for. */
-  readonly readOnly: boolean;
-}
 
 /** A `volumeMounts[].subPath`, expanded. */
 export interface SubPathRequest {
@@ -47,8 +51,12 @@ export interface VolumeManagerOptions {
   readonly api?: KubeApi | undefined;
   readonly objects: ObjectSource;
   readonly mounts: Mounts;
+  readonly exec: Exec;
   readonly clock: Clock;
   readonly log: Log;
+  readonly events?: EventSink;
+  /** This node, for volumes that are not everywhere. */
+  readonly node?: () => Node | undefined;
   /** Something that a pod's failed set-up waited for has turned up: its worker should try again. */
   readonly wake?: (uid: PodUid) => void;
   /** What the node has for pods; stands in for limits that containers do not have. */
@@ -65,7 +73,8 @@ interface PodVolumes {
   wanted: readonly WantedVolume[];
   refs: ReadonlySet<string>;
   /** Volumes that need nothing more once they are there. */
-  readonly done: Set<string>;
+  readonly done: Map<string, MountableVolume>;
+  readonly claims: ClaimSetup;
   readonly payloads: PayloadSetup;
   /** Undefined until a set-up has succeeded as a whole. */
   result: ReadonlyMap<string, MountableVolume> | undefined;
@@ -90,8 +99,11 @@ export class VolumeManager {
   readonly #tokens: TokenManager;
   readonly #pods = new Map<PodUid, PodVolumes>();
   readonly #turns = new Map<PodUid, Promise<unknown>>();
+  /** Devices that pods share are mounted and unmounted one after another. */
+  readonly #devices = takeTurns();
   #memory = '';
   #realPods = '';
+  #realRoot = '';
   #life: AbortSignal | undefined;
   #retry: Disposable | undefined;
 
@@ -106,6 +118,7 @@ export class VolumeManager {
     const { rootDir, mounts, memoryBytes, objects } = this.#o;
     await makeFolder(this.#podsDir);
     this.#realPods = await realpath(this.#podsDir);
+    this.#realRoot = dirname(this.#realPods);
     const size = memoryBytes === undefined ? {} : { sizeBytes: memoryBytes };
     this.#memory = await openNodeMemory(rootDir, mounts, { ...size, signal });
     const changes = objects.onChange((ref) => this.#objectChanged(ref));
@@ -164,6 +177,7 @@ export class VolumeManager {
       const mounts = await this.#o.mounts.list();
       const own = [join(this.#realPods, uid), join(this.#memory, uid)].flatMap((dir) => mountsUnder(mounts, dir));
       for (const { target } of own.reverse()) await this.#o.mounts.unmount(target, signal);
+      await this.#devices(() => releaseDevices(this.#globalDir, this.#o.mounts, signal));
       await removeTree(join(this.#podsDir, uid, 'volume-subpaths'));
       await removeTree(join(this.#podsDir, uid, 'volumes'));
       await removeTree(join(this.#memory, uid));
@@ -183,6 +197,10 @@ export class VolumeManager {
       await removeTree(join(this.#podsDir, uid));
       await removeTree(join(this.#memory, uid));
     });
+  }
+
+  get #globalDir(): string {
+    return globalMounts(this.#realRoot);
   }
 
   get #podsDir(): string {
@@ -211,6 +229,7 @@ export class VolumeManager {
       throw new VolumeError(failures);
     }
     state.result = result;
+    if (state.claims.isUsed) this.#follow(state, pod);
     return result;
   }
 
@@ -224,7 +243,14 @@ export class VolumeManager {
       pod: undefined,
       wanted: [],
       refs: new Set(),
-      done: new Set(),
+      done: new Map(),
+      claims: new ClaimSetup(uid, {
+        ...this.#o,
+        roots: () => this.#roots(),
+        globalDir: this.#globalDir,
+        oneDevice: this.#devices,
+        found: (pod) => this.#follow(state, pod),
+      }),
       payloads: new PayloadSetup({ uid, objects, tokens: this.#tokens, mounts, clock, memory: this.#memory }),
       result: undefined,
       dirty: true,
@@ -234,19 +260,29 @@ export class VolumeManager {
     return state;
   }
 
-  /** Follows a new version of the pod, and the objects that it refers to. */
+  /** Takes over a new version of the pod. */
   #take(state: PodVolumes, pod: Pod): void {
     if (state.pod === pod) return;
-    const memory = this.#o.allocatable?.()['memory'];
     state.pod = pod;
-    state.wanted = computeVolumes(pod, state.uid, {
+    state.wanted = computeVolumes(pod, state.uid, this.#roots());
+    this.#follow(state, pod);
+  }
+
+  /** Keeps the objects current that the pod's volumes are made from. A claim that is served has no more to say. */
+  #follow(state: PodVolumes, pod: Pod): void {
+    const open = state.wanted.filter((volume) => !state.done.has(volume.name));
+    const refs = [...referencedObjects(open, pod.metadata.namespace ?? 'default'), ...state.claims.volumes(state.done)];
+    state.refs = new Set(refs.map(refKey));
+    this.#o.objects.acquire(state.uid, refs);
+  }
+
+  #roots(): VolumeRoots {
+    const memory = this.#o.allocatable?.()['memory'];
+    return {
       pods: this.#podsDir,
       memory: this.#memory,
       allocatableMemory: memory === undefined ? undefined : quantityValue(memory),
-    });
-    const refs = referencedObjects(state.wanted, pod.metadata.namespace ?? 'default');
-    state.refs = new Set(refs.map(refKey));
-    this.#o.objects.acquire(state.uid, refs);
+    };
   }
 
   async #setUpOne(state: PodVolumes, volume: WantedVolume, signal: AbortSignal): Promise<MountableVolume> {
@@ -256,14 +292,43 @@ export class VolumeManager {
       case 'payload':
         await this.#fill(state, volume, true, signal);
         return { hostPath: volume.path, readOnly: true };
+      case 'image': {
+        const { reference, pullPolicy } = volume;
+        return { hostPath: '', readOnly: true, image: { image: reference }, ...(pullPolicy ? { pullPolicy } : {}) };
+      }
       case 'emptyDir':
       case 'hostPath':
-        if (!state.done.has(volume.name)) {
-          if (volume.kind === 'emptyDir') await prepareEmptyDir(volume, this.#o.mounts, signal);
-          else await ensureHostPath(volume.path, volume.type);
-          state.done.add(volume.name);
-        }
+      case 'nfs':
+      case 'claim': {
+        const made = state.done.get(volume.name) ?? (await this.#make(state, volume, signal));
+        state.done.set(volume.name, made);
+        return made;
+      }
+      default:
+        return volume satisfies never;
+    }
+  }
+
+  /** Sets up what needs to be set up once. */
+  async #make(
+    { claims, pod }: PodVolumes,
+    volume: Extract<WantedVolume, { kind: 'emptyDir' | 'hostPath' | 'nfs' | 'claim' }>,
+    signal: AbortSignal,
+  ): Promise<MountableVolume> {
+    const { mounts } = this.#o;
+    switch (volume.kind) {
+      case 'emptyDir':
+        await prepareEmptyDir(volume, mounts, signal);
         return { hostPath: volume.path, readOnly: false };
+      case 'hostPath':
+        await ensureHostPath(volume.path, volume.type);
+        return { hostPath: volume.path, readOnly: false };
+      case 'nfs':
+        await mountNfs(volume, mounts, signal);
+        return { hostPath: volume.path, readOnly: volume.readOnly };
+      case 'claim':
+        if (!pod) throw new AgentError('NoPod', 'the pod is not known');
+        return claims.setUp(pod, volume, signal);
       default:
         return volume satisfies never;
     }
@@ -337,6 +402,15 @@ export class VolumeManager {
     });
     return turn;
   }
+}
+
+function takeTurns(): OneAtATime {
+  let last: Promise<unknown> = Promise.resolve();
+  return (run) => {
+    const turn = last.then(run, run);
+    last = turn.catch(() => {});
+    return turn;
+  };
 }
 
 async function makeFolder(path: string): Promise<void> {
