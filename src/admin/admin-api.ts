@@ -55,10 +55,16 @@ export interface AdminContainer {
 
 export interface AdminProbe {
   readonly type: 'liveness' | 'readiness' | 'startup';
-  /** 'none' before the first answer. */
+  /** After its thresholds; 'none' before. */
   readonly verdict: 'success' | 'failure' | 'none';
-  readonly message: string;
+  /** Since when the verdict is what it is. */
   readonly since?: string;
+  /** The last answer, whether or not it has changed the verdict; 'error' is that nobody could be asked. */
+  readonly last?: {
+    readonly kind: 'success' | 'warning' | 'failure' | 'error' | 'starved';
+    readonly message: string;
+    readonly at: string;
+  };
 }
 
 /** The body of every answer that is not 200. */

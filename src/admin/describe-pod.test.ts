@@ -5,7 +5,7 @@ import { containerId, podUid, sandboxId } from '../api/ids.ts';
 import { deepFreeze } from '../lib/deep-freeze.ts';
 import type { ObservedPod } from '../pod/observed.ts';
 import type { ProbeView } from '../probes/probe-results.ts';
-import { describePod } from './describe-pod.ts';
+import { type DescribeInput, describePod } from './describe-pod.ts';
 import { statusWord } from './status-word.ts';
 
 const at = '2026-11-21T07:00:00Z';
@@ -40,10 +40,12 @@ test('a pod with its containers, probes and reason', () => {
   const since = Date.parse(at);
   const probes: ProbeView = (id, type) =>
     id === 'a-id' && type === 'readiness' ? { verdict: 'failure', message: 'refused', since } : undefined;
+  const lastAnswer: DescribeInput['lastAnswer'] = (_, type) =>
+    type === 'readiness' ? { kind: 'failure', message: 'refused', at: since } : undefined;
   const ended = { terminated: { exitCode: 1, reason: 'Error', finishedAt: at } };
   const described = describePod(
     deepFreeze({
-      ...{ pod, source: 'api' as const, observed, probes, stopping: false },
+      ...{ pod, source: 'api' as const, observed, probes, lastAnswer, stopping: false },
       status: {
         phase: 'Running' as const,
         podIP: '10.0.0.2',
@@ -69,8 +71,8 @@ test('a pod with its containers, probes and reason', () => {
     ],
   );
   assert.deepEqual(containers[2]?.probes, [
-    { type: 'liveness', verdict: 'none', message: '' },
-    { type: 'readiness', verdict: 'failure', message: 'refused', since: at },
+    { type: 'liveness', verdict: 'none' },
+    { type: 'readiness', verdict: 'failure', since: at, last: { kind: 'failure', message: 'refused', at } },
   ]);
 });
 

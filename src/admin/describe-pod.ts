@@ -1,9 +1,10 @@
 import type { Container, ContainerStatus, Pod, PodStatus } from '../api/core-v1.ts';
+import type { ContainerId } from '../api/ids.ts';
 import { containersOf, isSidecar, type PodContainer } from '../api/pod.ts';
 import { rfc3339 } from '../lib/timestamps.ts';
 import { newestContainer, type ObservedPod } from '../pod/observed.ts';
 import type { PodSource } from '../pod/pod-manager.ts';
-import type { ProbeType, ProbeView } from '../probes/probe-results.ts';
+import type { LastAnswer, ProbeType, ProbeView } from '../probes/probe-results.ts';
 import type { Explanation } from '../status/explain-pod.ts';
 import type { AdminContainer, AdminPod, AdminProbe, AdminWhy } from './admin-api.ts';
 import { statusWord } from './status-word.ts';
@@ -14,6 +15,7 @@ export interface DescribeInput {
   readonly status: PodStatus;
   readonly observed: ObservedPod | undefined;
   readonly probes: ProbeView;
+  readonly lastAnswer: (container: ContainerId, type: ProbeType) => LastAnswer | undefined;
   readonly explanation: Explanation | undefined;
   /** Whether it has to go, and is not gone yet. */
   readonly stopping: boolean;
@@ -82,12 +84,19 @@ function describeContainer({ container, type }: PodContainer, input: DescribeInp
 
 const probeTypes: readonly ProbeType[] = ['startup', 'liveness', 'readiness'];
 
-function describeProbe(container: Container, type: ProbeType, { observed, probes }: DescribeInput): AdminProbe[] {
+function describeProbe(container: Container, type: ProbeType, input: DescribeInput): AdminProbe[] {
   const { startupProbe, livenessProbe, readinessProbe } = container;
   const probe = { startup: startupProbe, liveness: livenessProbe, readiness: readinessProbe }[type];
   if (!probe) return [];
-  const latest = newestContainer(observed, container.name);
-  const result = latest && probes(latest.id, type);
-  if (!result) return [{ type, verdict: 'none', message: '' }];
-  return [{ type, verdict: result.verdict, message: result.message, since: rfc3339(result.since) }];
+  const latest = newestContainer(input.observed, container.name);
+  const result = latest && input.probes(latest.id, type);
+  const last = latest && input.lastAnswer(latest.id, type);
+  return [
+    {
+      type,
+      verdict: result?.verdict ?? 'none',
+      ...(result ? { since: rfc3339(result.since) } : {}),
+      ...(last ? { last: { kind: last.kind, message: last.message, at: rfc3339(last.at) } } : {}),
+    },
+  ];
 }

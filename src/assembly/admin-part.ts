@@ -1,6 +1,6 @@
 import type { AdminPod, AdminPodList } from '../admin/admin-api.ts';
 import { AdminServer } from '../admin/admin-server.ts';
-import { describePod } from '../admin/describe-pod.ts';
+import { type DescribeInput, describePod } from '../admin/describe-pod.ts';
 import type { PodUid } from '../api/ids.ts';
 import type { Config } from '../config/config.ts';
 import { systemClock as clock } from '../lib/clock.ts';
@@ -25,7 +25,9 @@ function listPods({ manager, cache, workers, statuses, probes }: PodsHalf): Admi
     const status = statuses.get(uid) ?? pod.status ?? {};
     const stopping = view !== undefined && view.state.phase !== 'syncing';
     const explanation = statuses.explain(uid);
-    return [describePod({ pod, source, status, observed: cache.get(uid), probes: probes.view, explanation, stopping })];
+    const lastAnswer: DescribeInput['lastAnswer'] = (container, type) => probes.last(container, type);
+    const views = { observed: cache.get(uid), probes: probes.view, lastAnswer };
+    return [describePod({ pod, source, status, ...views, explanation, stopping })];
   });
   const key = (pod: AdminPod) => `${pod.namespace}/${pod.name}/${pod.uid}`;
   return { now: rfc3339(clock.now()), items: items.sort((a, b) => (key(a) < key(b) ? -1 : 1)) };

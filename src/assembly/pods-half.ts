@@ -198,6 +198,7 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
     cache,
     worker: (uid) => workers.view(uid),
     probes: probes.view,
+    lastAnswer: (container, type) => probes.last(container, type),
     resizes,
     api,
     hostIPs: host.nodeIps,

@@ -13,7 +13,7 @@ const web: AdminPod = {
     {
       ...{ name: 'c', kind: 'regular', image: 'i', ready: true, restarts: 0, state: 'running' },
       since: '2026-11-21T06:00:05Z',
-      probes: [{ type: 'liveness', verdict: 'success', message: '', since: '2026-11-21T06:00:10Z' }],
+      probes: [{ type: 'liveness', verdict: 'success', since: '2026-11-21T06:00:10Z' }],
     },
   ],
 };
@@ -31,7 +31,13 @@ const stuck: AdminPod = {
     {
       ...{ name: 'c', kind: 'regular', image: 'i', ready: false, restarts: 3, state: 'waiting' },
       reason: 'CrashLoopBackOff',
-      probes: [{ type: 'readiness', verdict: 'none', message: '' }],
+      probes: [
+        { type: 'startup', verdict: 'none' },
+        {
+          ...{ type: 'readiness', verdict: 'failure', since: '2026-11-21T06:59:00Z' },
+          last: { kind: 'failure', message: 'not\nyet', at: '2026-11-21T06:59:58Z' },
+        },
+      ],
     },
     {
       ...{ name: 'd', kind: 'regular', image: 'i', ready: false, restarts: 1, state: 'terminated' },
@@ -86,7 +92,7 @@ test('why: the sentence, then every container with its probes', () => {
   container c waits, CrashLoopBackOff: back-off 20s, for 12s, until in 8s
 
   CONTAINER   KIND      STATE                                                PROBES
-  c           regular   waiting (CrashLoopBackOff), 3 restarts               readiness: no answer yet
+  c           regular   waiting (CrashLoopBackOff), 3 restarts               startup: no verdict yet; readiness: failure for 60s (failure 2s ago: not yet)
   d           regular   terminated (exit code 3, Error) for 60s, 1 restart`,
   );
 });

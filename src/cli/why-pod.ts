@@ -37,9 +37,11 @@ function stateText({ state, reason, exitCode, since, restarts }: AdminContainer,
 
 const probeTexts = ({ probes }: AdminContainer, now: number): string => probes.map((p) => probeText(p, now)).join('; ');
 
-function probeText({ type, verdict, message, since }: AdminProbe, now: number): string {
-  if (verdict === 'none') return `${type}: no answer yet`;
+function probeText({ type, verdict, since, last }: AdminProbe, now: number): string {
   const long = since ? ` for ${humanDuration(now - Date.parse(since))}` : '';
-  const said = message ? `: ${message.replaceAll(/\s*\n\s*/g, ' ').trim()}` : '';
-  return `${type}: ${verdict}${long}${said}`;
+  const head = verdict === 'none' ? `${type}: no verdict yet` : `${type}: ${verdict}${long}`;
+  if (!last) return head;
+  const said = last.message.replaceAll(/\s*\n\s*/g, ' ').trim();
+  const ago = humanDuration(now - Date.parse(last.at));
+  return `${head} (${last.kind} ${ago} ago${said ? `: ${said}` : ''})`;
 }

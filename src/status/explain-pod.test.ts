@@ -4,7 +4,7 @@ import type { Container, Pod } from '../api/core-v1.ts';
 import { containerId, podUid, sandboxId } from '../api/ids.ts';
 import { deepFreeze } from '../lib/deep-freeze.ts';
 import type { ObservedContainer, ObservedPod } from '../pod/observed.ts';
-import { noProbes, type ProbeView } from '../probes/probe-results.ts';
+import { type LastAnswer, noProbes, type ProbeView } from '../probes/probe-results.ts';
 import type { WorkerView } from '../workers/pod-workers.ts';
 import type { ContainerProblem } from '../workers/problems.ts';
 import { withExplanation } from './condition-messages.ts';
@@ -20,6 +20,7 @@ interface Case {
   readonly worker?: Partial<WorkerView>;
   readonly problems?: Readonly<Record<string, ContainerProblem>>;
   readonly probes?: ProbeView;
+  readonly last?: LastAnswer;
   readonly previous?: Explanation;
   readonly says: string | undefined;
   readonly since?: number;
@@ -131,6 +132,20 @@ const cases: Record<string, Case> = {
     says: 'the readiness probe of container a has not succeeded yet (it begins after 30 s)',
     since: earlier,
   },
+  'the readiness probe has failed once, which does not count yet': {
+    spec: container({ readinessProbe: {} }),
+    run: [run('a')],
+    last: { kind: 'failure', message: 'connection refused', at: now },
+    says: 'the readiness probe of container a has not succeeded yet: connection refused',
+    since: earlier,
+  },
+  'the readiness probe cannot be asked': {
+    spec: container({ readinessProbe: {} }),
+    run: [run('a')],
+    last: { kind: 'error', message: 'the runtime does not answer', at: now },
+    says: 'the readiness probe of container a has not succeeded yet, it could not be asked: the runtime does not answer',
+    since: earlier,
+  },
   'one container that fails is named before one that takes its turn': {
     spec: {
       containers: [
@@ -213,8 +228,9 @@ function explain(c: Case) {
     hostIPs: [],
     runtimeName: 'containerd',
   });
+  const lastAnswer = () => c.last;
   const pullProgress = () => '12 of 30 MiB';
-  const input = { pod, status, observed, worker, probes, pullProgress, previous: c.previous, now };
+  const input = { pod, status, observed, worker, probes, lastAnswer, pullProgress, previous: c.previous, now };
   return { status, explanation: explainPod(deepFreeze(input)) };
 }
 

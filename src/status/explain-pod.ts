@@ -1,9 +1,10 @@
 import type { Container, ContainerStatus, Pod, PodStatus } from '../api/core-v1.ts';
+import type { ContainerId } from '../api/ids.ts';
 import { isSidecar } from '../api/pod.ts';
 import { conditionReason, podCondition } from '../api/reasons.ts';
 import type { SyncStep } from '../kuberuntime/sync-step.ts';
 import { newestContainer, type ObservedPod } from '../pod/observed.ts';
-import type { ProbeType, ProbeView } from '../probes/probe-results.ts';
+import type { LastAnswer, ProbeType, ProbeView } from '../probes/probe-results.ts';
 import type { WorkerView } from '../workers/pod-workers.ts';
 
 /** Why a pod is not ready: the step it waits in, and since when. Times are milliseconds since the epoch. */
@@ -25,6 +26,8 @@ export interface ExplainInput {
   readonly observed: ObservedPod | undefined;
   readonly worker: WorkerView;
   readonly probes: ProbeView;
+  /** What a probe said last, whether or not that has come to anything yet. */
+  readonly lastAnswer: (container: ContainerId, type: ProbeType) => LastAnswer | undefined;
   /** How far the pull of an image is, in words; undefined when nobody knows. */
   readonly pullProgress: (image: string) => string | undefined;
   /** What was said last: a step that goes on keeps its time. */
@@ -233,8 +236,26 @@ function probeFinding(
     return { step: type, subject, text: `the ${type} probe of ${place} fails: ${result.message}`, since: result.since };
   }
   const delay = probe.initialDelaySeconds ? ` (it begins after ${probe.initialDelaySeconds} s)` : '';
-  const text = `the ${type} probe of ${place} has not succeeded yet${delay}`;
+  const last = latest && input.lastAnswer(latest.id, type);
+  const text = `the ${type} probe of ${place} has not succeeded yet${last ? answerText(last) : delay}`;
   return { step: type, subject, text, ...startOf(its) };
+}
+
+/** One answer that has not changed the verdict. */
+function answerText({ kind, message }: LastAnswer): string {
+  switch (kind) {
+    case 'success':
+    case 'warning':
+      return ', its last answer was good';
+    case 'failure':
+      return `: ${message}`;
+    case 'error':
+      return `, it could not be asked: ${message}`;
+    case 'starved':
+      return ', its answer came too late because this node is short of CPU time';
+    default:
+      return kind satisfies never;
+  }
 }
 
 function gates(pod: Pod, status: PodStatus): Finding | undefined {

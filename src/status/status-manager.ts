@@ -15,7 +15,7 @@ import type { ProbeView } from '../probes/probe-results.ts';
 import type { PodResizes } from '../workers/pod-resizes.ts';
 import type { WorkerView } from '../workers/pod-workers.ts';
 import { differsInSentencesOnly, withExplanation } from './condition-messages.ts';
-import { type Explanation, explainPod } from './explain-pod.ts';
+import { type ExplainInput, type Explanation, explainPod } from './explain-pod.ts';
 import { isNodeCondition } from './generate-conditions.ts';
 import { generatePodStatus } from './generate-pod-status.ts';
 
@@ -24,6 +24,7 @@ export interface StatusManagerOptions {
   readonly cache: PodCache;
   readonly worker: (uid: PodUid) => WorkerView | undefined;
   readonly probes: ProbeView;
+  readonly lastAnswer?: ExplainInput['lastAnswer'];
   readonly resizes: Pick<PodResizes, 'granted' | 'view'>;
   /** Undefined when standalone: statuses are derived and shown, and nobody is told. */
   readonly api: KubeApi | undefined;
@@ -153,9 +154,10 @@ export class StatusManager {
   }
 
   #explain(uid: PodUid, pod: Pod, worker: WorkerView, status: PodStatus, previous: Explanation | undefined) {
-    const { cache, clock, probes, pullProgress = () => undefined } = this.#o;
+    const { cache, clock, probes, lastAnswer = nothing, pullProgress = nothing } = this.#o;
     const observed = cache.get(uid);
-    return explainPod({ pod, status, observed, worker, probes, pullProgress, previous, now: clock.now() });
+    const views = { worker, probes, lastAnswer, pullProgress };
+    return explainPod({ pod, status, observed, ...views, previous, now: clock.now() });
   }
 
   #sendSoon(desired: DesiredPod, entry: Entry): void {
@@ -273,6 +275,8 @@ export class StatusManager {
     return mirror && { uid: mirror.uid, status: mirror.pod.status };
   }
 }
+
+const nothing = () => undefined;
 
 /** Whether a pending status says more than that things take their course. */
 function hasNews(status: PodStatus): boolean {
