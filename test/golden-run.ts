@@ -104,8 +104,7 @@ function withoutQuirk(status: PodStatus): PodStatus {
 
 /** Ids, times and addresses as the recordings spell them; the sentence that keelson adds to a message is not part of it. */
 function comparable(status: PodStatus, uid: string, podIPs: readonly { readonly ip: string }[]): unknown {
-  const hostIPs = new Set(status.hostIPs?.map((h) => h.ip));
-  const own = podIPs.map((p) => p.ip).filter((ip) => !hostIPs.has(ip));
+  const own = podIPs.map((p) => p.ip);
   const text = JSON.stringify(status, (key, value) => {
     // The real server prints a time that is not set as null, where ours leaves it out.
     if (value === null) return undefined;

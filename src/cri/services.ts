@@ -73,5 +73,15 @@ export class CriError extends AgentError {
   }
 }
 
+/**
+ * A failed call as a Go program prints it, which is what dashboards and runbooks know:
+ * `rpc error: code = DeadlineExceeded desc = …`.
+ */
+export function goRpcError({ grpcCode, details }: CriError): string {
+  const words =
+    grpcCode === 'CANCELLED' ? ['Canceled'] : grpcCode.split('_').map((w) => w[0] + w.slice(1).toLowerCase());
+  return `rpc error: code = ${words.join('')} desc = ${details}`;
+}
+
 export const isCriCode = (error: unknown, grpcCode: string): error is CriError =>
   error instanceof CriError && error.grpcCode === grpcCode;

@@ -179,7 +179,7 @@ test('who cannot be asked keeps the verdict', async () => {
   t.fake.injectError('ExecSync', new CriError('ExecSync', 'UNKNOWN', 'no shim'), 3);
   await t.clock.advance(10_000);
   assert.equal(t.verdict(t.id, 'readiness'), 'success');
-  const message = 'Readiness probe errored and resulted in unknown state: ExecSync: no shim';
+  const message = 'Readiness probe errored and resulted in unknown state: rpc error: code = Unknown desc = no shim';
   assert.deepEqual(t.events.lines, [`Warning Unhealthy spec.containers{c}: ${message}`]);
   assert.equal(t.manager().last(t.id, 'readiness')?.kind, 'error');
 });

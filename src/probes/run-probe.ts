@@ -1,6 +1,6 @@
 import type { Container, Probe } from '../api/core-v1.ts';
 import type { ContainerId } from '../api/ids.ts';
-import { isCriCode, type RuntimeService } from '../cri/services.ts';
+import { CriError, goRpcError, isCriCode, type RuntimeService } from '../cri/services.ts';
 import { isAbort, messageOf } from '../lib/errors.ts';
 import { expandEnv } from '../lib/expand-env.ts';
 import { goDuration } from '../lib/go-duration.ts';
@@ -44,7 +44,8 @@ export async function runProbe(
       return await ask(runtime, target, signal);
     } catch (error) {
       if (signal.aborted || isAbort(error)) throw error;
-      if (tries === maxTries) return { kind: 'error', message: messageOf(error) };
+      if (tries === maxTries)
+        return { kind: 'error', message: error instanceof CriError ? goRpcError(error) : messageOf(error) };
     }
   }
 }
