@@ -126,7 +126,7 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
   const surroundings = Promise.all([services.synced, classes?.synced]);
   tasks.start('pod workers', startPods(podsHalf, surroundings, [files?.synced, podFeed?.synced], signal));
   tasks.start('admin socket', buildAdmin(config, podsHalf, log).run(signal));
-  tasks.start('housekeeping', keepHouse(host, podsHalf, volumes, sources, log, signal));
+  tasks.start('housekeeping', keepHouse(host, podsHalf, volumes, sources, events, log, signal));
   const mirrorChanges = (wake: () => void) =>
     joinDisposables([podFeed?.subscribe(wake), files?.onChange(wake), node.controller.onChange(wake)]);
   tasks.start('mirror pods', keepMirrors(podsHalf, sources, mirrorChanges, log, signal));

@@ -31,6 +31,9 @@ export const eventReason = {
   failedMapVolume: 'FailedMapVolume',
   volumePermissionChangeInProgress: 'VolumePermissionChangeInProgress',
   alreadyMountedVolume: 'AlreadyMountedVolume',
+  // Ours: upstream only logs.
+  orphanedPodRemoved: 'OrphanedPodRemoved',
+  orphanedPodNotRemoved: 'OrphanedPodNotRemoved',
   dnsConfigForming: 'DNSConfigForming',
   failedToRetrieveImagePullSecret: 'FailedToRetrieveImagePullSecret',
   resizeDeferred: 'ResizeDeferred',

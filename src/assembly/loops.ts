@@ -1,5 +1,6 @@
 import type { Config } from '../config/config.ts';
 import { hostExec } from '../host/exec.ts';
+import type { EventSink } from '../kubeapi/event-sink.ts';
 import { systemClock as clock } from '../lib/clock.ts';
 import { errorFields } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
@@ -18,6 +19,8 @@ import type { PodsHalf } from './pods-half.ts';
 
 /** Leftovers of a killed predecessor are looked for at start and then rarely: nothing else makes them. */
 const housekeepingPeriodMs = 120_000;
+/** What cannot be removed is in use, and somebody may let go of it. */
+const leftoversRetryMs = 15_000;
 const retryMs = 2_000;
 /** Somebody may flush the firewall: the masquerading comes back by itself. */
 const networkCheckMs = 60_000;
@@ -106,10 +109,12 @@ export async function keepHouse(
   half: PodsHalf,
   volumes: VolumeManager,
   sources: PodSources,
+  events: EventSink,
   log: Log,
   signal: AbortSignal,
 ): Promise<void> {
   const { workers, manager, cache, pleg } = half;
+  const node = { kind: 'Node', name: host.nodeName, uid: host.nodeName };
   const options = {
     ready: () => sources.ready() && pleg.healthy,
     isKnown: (uid: Parameters<typeof manager.get>[0]) =>
@@ -122,14 +127,17 @@ export async function keepHouse(
       const name = (await host.qosCgroups.listPods()).get(uid);
       if (name) await host.qosCgroups.removePod(name, s);
     },
+    tell: (...about: ['Normal' | 'Warning', string, string]) => events.event(node, ...about),
     log,
   };
   while (!signal.aborted) {
     const ready = options.ready();
-    await housekeepOnce(options, signal).catch((error: unknown) => {
+    const isClean = await housekeepOnce(options, signal).catch((error: unknown) => {
       if (!signal.aborted) log.warn(errorFields(error), 'housekeeping failed');
+      return false;
     });
-    await clock.sleep(ready ? housekeepingPeriodMs : retryMs, signal).catch(() => {});
+    const delay = isClean ? housekeepingPeriodMs : ready ? leftoversRetryMs : retryMs;
+    await clock.sleep(delay, signal).catch(() => {});
   }
 }
 

@@ -17,7 +17,10 @@ interface World {
 }
 
 /** A host with leftovers; gives the steps taken, in order. */
-async function keepHouse({ ready = true, known = [], disk = [], cgroups = [], broken = {} }: World): Promise<string[]> {
+async function keepHouse(
+  { ready = true, known = [], disk = [], cgroups = [], broken = {} }: World,
+  told: string[] = [],
+): Promise<string[]> {
   const steps: string[] = [];
   const step = (name: string) => async (uid: PodUid) => {
     steps.push(`${name} ${uid}`);
@@ -36,9 +39,11 @@ async function keepHouse({ ready = true, known = [], disk = [], cgroups = [], br
     removeCgroup: step('cgroup'),
     tearDownVolumes: step('volumes'),
     removePodDir: step('folder'),
+    tell: (type: string, reason: string, message: string) => told.push(`${type} ${reason} ${message}`),
     log: silentLog,
   };
-  await housekeepOnce(options, signal);
+  const isClean = await housekeepOnce(options, signal);
+  assert.equal(isClean, ready && Object.keys(broken).length === 0);
   return steps.filter((s) => !s.endsWith('?'));
 }
 
@@ -71,6 +76,16 @@ const cases: Record<string, { world: World; expect: string[] }> = {
 for (const [sentence, { world, expect }] of Object.entries(cases)) {
   test(sentence, async () => assert.deepEqual(await keepHouse(world), expect));
 }
+
+test('an orphan that goes is told of once, one that stays with the reason', async () => {
+  const told: string[] = [];
+  const busy = new AgentError('Busy', 'target is busy', { hint: 'see who uses it' });
+  await keepHouse({ disk: ['o', 'p'], cgroups: ['p'], broken: { 'volumes o': busy } }, told);
+  assert.deepEqual(told.sort(), [
+    'Normal OrphanedPodRemoved Removed what pod p left behind on this node',
+    'Warning OrphanedPodNotRemoved Cannot remove what pod o left behind on this node: target is busy (see who uses it)',
+  ]);
+});
 
 test('who asks us to stop is heard', async () => {
   const broken = { 'cgroup o': new DOMException('stop', 'AbortError') };

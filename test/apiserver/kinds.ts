@@ -184,6 +184,10 @@ export const RUNTIME_CLASSES = kind('node.k8s.io/v1', 'RuntimeClass', 'runtimecl
   unconditionalUpdate: false,
   zero: { handler: '' },
 });
+export const CLUSTER_TRUST_BUNDLES = kind('certificates.k8s.io/v1beta1', 'ClusterTrustBundle', 'clustertrustbundles', {
+  ...CLUSTER,
+  zero: { spec: { trustBundle: '' } },
+});
 
 export const KINDS: readonly ResourceKind[] = [
   PODS,
@@ -211,6 +215,7 @@ export const KINDS: readonly ResourceKind[] = [
   ROLES,
   ROLE_BINDINGS,
   RUNTIME_CLASSES,
+  CLUSTER_TRUST_BUNDLES,
 ];
 
 export const apiVersionOf = (kind: Pick<ResourceKind, 'group' | 'version'>): string =>

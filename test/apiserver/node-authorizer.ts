@@ -1,5 +1,5 @@
 import type { ResourceAttributes, Verdict } from './authorization.ts';
-import { PODS } from './kinds.ts';
+import { PERSISTENT_VOLUMES, PODS } from './kinds.ts';
 import { type ApiObject, type Fields, isFields, listAt, stringAt } from './objects.ts';
 import type { Store } from './store.ts';
 
@@ -20,6 +20,7 @@ const PLAIN: Readonly<Record<string, readonly string[]>> = {
   'storage.k8s.io/volumeattachments': ['get'],
   'node.k8s.io/runtimeclasses': READ,
   'certificates.k8s.io/certificatesigningrequests': ['create', ...READ],
+  'certificates.k8s.io/clustertrustbundles': READ,
   'authentication.k8s.io/tokenreviews': ['create'],
   'authorization.k8s.io/subjectaccessreviews': ['create'],
   'authorization.k8s.io/localsubjectaccessreviews': ['create'],
@@ -60,6 +61,11 @@ export function decideForNode(store: Store, node: string, attributes: ResourceAt
         node,
         somePod(store, node, namespace, (pod) => stringAt(pod, 'spec.serviceAccountName') === name),
       );
+    case '/persistentvolumes':
+      // From the pod to its claim to the claim's volume, as far as that knows of the claim.
+      if (!READ.includes(verb)) return deny('can only read resources of this type');
+      if (!name) return deny('No Object name found');
+      return related(node, isClaimedHere(store, node, name));
     case '/serviceaccounts/token':
       if (verb !== 'create') return deny('can only create tokens for individual service accounts');
       return related(
@@ -109,6 +115,14 @@ function somePod(store: Store, node: string, namespace: string, predicate: (pod:
   return false;
 }
 
+function isClaimedHere(store: Store, node: string, name: string): boolean {
+  const volume = store.get(PERSISTENT_VOLUMES, undefined, name);
+  const namespace = stringAt(volume, 'spec.claimRef.namespace');
+  const claim = stringAt(volume, 'spec.claimRef.name');
+  if (!claim) return false;
+  return somePod(store, node, namespace, (pod) => referencesOf(pod).persistentvolumeclaims.has(claim));
+}
+
 type References = Readonly<Record<'secrets' | 'configmaps' | 'persistentvolumeclaims', ReadonlySet<string>>>;
 
 const references = new WeakMap<ApiObject, References>();
@@ -138,6 +152,8 @@ function collect(pod: ApiObject): References {
     add(names.secrets, volume['secret'], 'secretName');
     add(names.configmaps, volume['configMap'], 'name');
     add(names.persistentvolumeclaims, volume['persistentVolumeClaim'], 'claimName');
+    // The controller makes this claim, of this name.
+    if (isFields(volume['ephemeral'])) names.persistentvolumeclaims.add(`${pod.metadata.name}-${volume['name']}`);
     for (const source of isFields(volume['projected']) ? listAt(volume['projected'], 'sources') : []) {
       add(names.secrets, source['secret'], 'name');
       add(names.configmaps, source['configMap'], 'name');

@@ -69,6 +69,7 @@ const FIELDS: Readonly<Record<string, readonly string[]>> = {
     'type',
   ],
   CertificateSigningRequest: ['spec.signerName'],
+  ClusterTrustBundle: ['spec.signerName'],
 };
 
 function equality(term: string): Requirement | undefined {
