@@ -10,8 +10,9 @@ export interface ContainerVolume {
   readonly hostPath: string;
   /** Made by the node, and only by it: containers get it read-only whatever they ask for. */
   readonly readOnly?: boolean;
-  /** An image that the runtime mounts. */
+  /** An image that the runtime mounts, by the name in the pod until it is pulled. */
   readonly image?: cri.ImageSpec;
+  readonly pullPolicy?: Container['imagePullPolicy'];
   /** Host path of a block device. */
   readonly device?: string;
 }

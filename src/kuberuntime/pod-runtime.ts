@@ -19,13 +19,14 @@ import { HookError, HookRunner } from './hooks.ts';
 import { detailsOf, type ImagePuller } from './image-puller.ts';
 import type { KillAction, PodActions, StartAction } from './pod-actions.ts';
 import type { PodDirs } from './pod-dirs.ts';
-import { containerReference } from './pod-reference.ts';
+import { containerReference, podReference } from './pod-reference.ts';
 import { type ContainerSources, prepareContainer } from './prepare-container.ts';
 import type { PreparedSandbox, SandboxMaker } from './sandbox-maker.ts';
 import { ContainerError } from './sync-error.ts';
 import type { SyncResult } from './sync-result.ts';
 import type { TellStep } from './sync-step.ts';
 import { TerminationTurns } from './termination-order.ts';
+import { pullVolumeImages } from './volume-images.ts';
 
 /** What a sandbox and its containers are made with that does not come from the pod alone. */
 export interface PodSurroundings {
@@ -216,10 +217,27 @@ export class PodRuntime {
       { pod, container, sandboxConfig: where.config, secrets: () => pullSecrets(pod), event },
       signal,
     );
+    const volumes = await pullVolumeImages(
+      {
+        ...{
+          pod,
+          container,
+          volumes: where.around.volumes,
+          sandboxConfig: where.config,
+          runtimeHandler: where.handler,
+        },
+        secrets: () => pullSecrets(pod),
+        podEvent: (...what) => this.#o.events.event(podReference(pod), ...what),
+        containerEvent: event,
+      },
+      puller,
+      signal,
+    );
     // A runtime that lost its memory has left the logs: the count goes on where they end.
     const attempt = action.attempt || (await dirs.nextAttempt(pod, container.name));
     where.around.tell?.({ kind: 'create', container: container.name });
-    const config = await this.#containerConfig(desired, { ...action, attempt }, image, where, signal).catch(
+    const prepared = { ...where, around: { ...where.around, volumes } };
+    const config = await this.#containerConfig(desired, { ...action, attempt }, image, prepared, signal).catch(
       (error: unknown) => {
         if (isAbort(error)) throw error;
         const failure =
