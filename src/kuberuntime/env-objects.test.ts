@@ -37,7 +37,11 @@ class TestObjects implements ObjectSource {
     this.held.delete(owner);
   }
 
-  async get<K extends ObjectRef['kind']>(kind: K, ref: { readonly namespace: string; readonly name: string }) {
+  async get<K extends ObjectRef['kind']>(
+    kind: K,
+    ref: { readonly namespace: string; readonly name: string },
+    _signal?: AbortSignal,
+  ): Promise<ObjectOf[K] | undefined> {
     const key = refKey({ kind, ...ref });
     assert.ok([...this.held.values()].flat().includes(key), `${key} is held`);
     return this.there.get(key) as ObjectOf[K] | undefined;
@@ -121,4 +125,14 @@ test('a change while the objects are being read is not missed', async () => {
   );
   await assert.rejects(failing);
   assert.deepEqual(woken, ['u']);
+});
+
+test("an object that nobody answers for is given up in upstream's words", async () => {
+  const { objects, needs } = parts();
+  objects.get = (_kind, _ref, inTime?: AbortSignal) =>
+    new Promise((_, reject) => inTime?.addEventListener('abort', () => reject(inTime.reason)));
+  const env = new EnvObjects({ objects, wake: () => {}, readTimeoutMs: 1 });
+  await assert.rejects(env.use({ uid, pod, container }, needs('cm'), signal), {
+    message: /^failed to sync (configmap|secret) cache: timed out waiting for the condition$/,
+  });
 });

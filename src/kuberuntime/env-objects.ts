@@ -1,6 +1,7 @@
 import type { ConfigMap, Container, Pod, Secret } from '../api/core-v1.ts';
 import type { PodUid } from '../api/ids.ts';
 import { containersOf } from '../api/pod.ts';
+import { AgentError } from '../lib/errors.ts';
 import { type ObjectRef, type ObjectSource, refKey } from '../volumes/object-source.ts';
 
 /** By name, in the pod's namespace. What is not in here does not exist. */
@@ -11,8 +12,8 @@ export interface EnvObjectValues {
 
 export const noEnvObjects: EnvObjectValues = { configMaps: new Map(), secrets: new Map() };
 
-/** One question may take so long; the container is tried again later. */
-const readTimeoutMs = 10_000;
+/** Milliseconds that one question may take; the container is tried again later. */
+const defaultReadTimeoutMs = 10_000;
 
 /** The ConfigMaps and Secrets that a container's variables come from, each once. */
 export function envReferences(container: Container, namespace: string): readonly ObjectRef[] {
@@ -40,15 +41,21 @@ export function envReferences(container: Container, namespace: string): readonly
 export class EnvObjects {
   readonly #objects: ObjectSource;
   readonly #wake: (uid: PodUid) => void;
+  readonly #readTimeoutMs: number;
   readonly #held = new Set<PodUid>();
   /** By pod and container, the objects one of which has to change. */
   readonly #waiting = new Map<PodUid, Map<string, ReadonlySet<string>>>();
   /** Only there while somebody waits. */
   #changes: Disposable | undefined;
 
-  constructor(options: { readonly objects: ObjectSource; readonly wake: (uid: PodUid) => void }) {
+  constructor(options: {
+    readonly objects: ObjectSource;
+    readonly wake: (uid: PodUid) => void;
+    readonly readTimeoutMs?: number;
+  }) {
     this.#objects = options.objects;
     this.#wake = options.wake;
+    this.#readTimeoutMs = options.readTimeoutMs ?? defaultReadTimeoutMs;
   }
 
   /**
@@ -89,14 +96,24 @@ export class EnvObjects {
   async #read(refs: readonly ObjectRef[], signal: AbortSignal): Promise<EnvObjectValues> {
     const configMaps = new Map<string, ConfigMap>();
     const secrets = new Map<string, Secret>();
-    const inTime = AbortSignal.any([signal, AbortSignal.timeout(readTimeoutMs)]);
     await Promise.all(
       refs.map(async (ref) => {
-        if (ref.kind === 'ConfigMap') keep(configMaps, ref.name, await this.#objects.get('ConfigMap', ref, inTime));
-        else keep(secrets, ref.name, await this.#objects.get('Secret', ref, inTime));
+        if (ref.kind === 'ConfigMap') keep(configMaps, ref.name, await this.#get('ConfigMap', ref, signal));
+        else if (ref.kind === 'Secret') keep(secrets, ref.name, await this.#get('Secret', ref, signal));
       }),
     );
     return { configMaps, secrets };
+  }
+
+  async #get<K extends 'ConfigMap' | 'Secret'>(kind: K, ref: ObjectRef, signal: AbortSignal) {
+    const patience = AbortSignal.timeout(this.#readTimeoutMs);
+    try {
+      return await this.#objects.get(kind, ref, AbortSignal.any([signal, patience]));
+    } catch (cause) {
+      if (signal.aborted || !patience.aborted) throw cause;
+      const what = `failed to sync ${kind.toLowerCase()} cache`;
+      throw new AgentError('NotRead', `${what}: timed out waiting for the condition`, { retryable: true });
+    }
   }
 
   #wait(uid: PodUid, container: string, refs: ReadonlySet<string>): void {
