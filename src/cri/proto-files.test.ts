@@ -70,6 +70,16 @@ test('64-bit integers arrive as numbers: stamps, minus one, zero', () => {
   assert.equal(got.resources.linux.cpuPeriod, 0);
 });
 
+test('bytes are bytes, also when there are none', () => {
+  const answer = ours.lookupType('ExecSyncResponse');
+  const got = answer.decode(answer.encode({ stdout: Buffer.from('x') }).finish()) as unknown as {
+    stdout: Uint8Array;
+    stderr: Uint8Array;
+  };
+  assert.equal(Buffer.concat([got.stdout, got.stderr]).toString(), 'x');
+  assert.equal(answer.encode(got).finish().length, 3);
+});
+
 test('a package without its proto files is named', () => {
   assert.throws(() => loadProto('cri-v1.proto', 'file:///nowhere/dist/keelson.js'), { code: 'ProtoFileMissing' });
 });

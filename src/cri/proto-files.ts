@@ -12,6 +12,8 @@ protobuf.util.Long = undefined as never;
 protobuf.configure();
 /* The same in JSON (log lines, recordings), where protobufjs would write them and enums as strings. */
 protobuf.util.toJSONOptions = { bytes: String, json: true };
+/* What was left out is empty bytes, not an empty array: nobody who reads it has to know the difference. */
+Object.assign(protobuf.types.defaults, { bytes: new Uint8Array() });
 
 /**
  * Reads `proto/<name>` from the package that this code is part of: the same file whether it runs from
