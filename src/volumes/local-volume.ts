@@ -56,7 +56,18 @@ export async function mountNfs(
   signal: AbortSignal,
 ): Promise<void> {
   const target = await mountPointAt(path);
-  if (!(await isMounted(mounts, target))) await mountOrClean(mounts, source, target, 'nfs', options, signal);
+  if (await isMounted(mounts, target)) return;
+  try {
+    await mountOrClean(mounts, source, target, 'nfs', options, signal);
+  } catch (error) {
+    // mount(8) cannot do it by itself.
+    if (!(error instanceof ExecError) || !error.stderr.includes('helper program')) throw error;
+    throw new AgentError('NfsMissing', 'this node has no program to mount NFS', {
+      cause: error,
+      hint: 'install it: apt-get install nfs-common',
+      retryable: true,
+    });
+  }
 }
 
 /** Mounts on a new folder, and leaves none behind that a container could take for the volume. */
