@@ -60,7 +60,9 @@ export class ContainerdContent implements ContentStore {
   }
 
   async blobs(registry: string, repository: string, signal: AbortSignal): Promise<readonly LayerSize[]> {
-    const filters = [`labels."containerd.io/distribution.source.${registry}"~=${quoted(repository)}`];
+    // containerd leaves the registry's port out of its label.
+    const host = registry.replace(/:\d+$/, '');
+    const filters = [`labels."containerd.io/distribution.source.${host}"~=${quoted(repository)}`];
     const blobs: LayerSize[] = [];
     for await (const part of this.#stream('List', { filters }, signal)) {
       const { info = [] } = part as { info?: readonly { digest?: string; size?: number }[] };

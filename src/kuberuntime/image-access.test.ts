@@ -28,7 +28,8 @@ function setUp(images: readonly string[] = [image]) {
   folders.push(root);
   const clock = new FakeClock();
   const fake = new FakeCri({ clock, images });
-  const id = fake.imageStore.find(image)?.id ?? '';
+  const present = fake.imageStore.find(image) ?? {};
+  const id = present.id ?? '';
   const open = () =>
     new ImageAccess({
       ...{ images: fake.images, clock, log: silentLog, records: new PullRecords(root) },
@@ -36,13 +37,13 @@ function setUp(images: readonly string[] = [image]) {
     });
   const access = open();
   const allowed = (credentials: PullCredential[] = [], by = access) =>
-    by.isAllowed(image, name, id, async () => credentials, signal);
+    by.isAllowed(image, name, present, async () => credentials, signal);
   const pull = async (credential?: PullCredential, by = access) => {
     await by.begin(image);
     await by.end(image, name, { imageRef: id, credential });
   };
   const files = (folder: string) => readdirSync(join(root, 'image_manager', folder));
-  return { root, clock, fake, id, open, access, allowed, pull, files };
+  return { root, clock, fake, id, present, open, access, allowed, pull, files };
 }
 
 test('an image that was there before us is for everybody', async () => {
@@ -64,9 +65,9 @@ test('an image that was pulled with a secret is for those who have it', async ()
 test('credentials are not looked up where they do not count', async () => {
   const o = setUp();
   const never = async () => assert.fail('asked for credentials');
-  assert.equal(await o.access.isAllowed(image, name, o.id, never, signal), true);
+  assert.equal(await o.access.isAllowed(image, name, o.present, never, signal), true);
   await o.pull();
-  assert.equal(await o.access.isAllowed(image, name, o.id, never, signal), true);
+  assert.equal(await o.access.isAllowed(image, name, o.present, never, signal), true);
 });
 
 test('while it is pulled nobody knows whose an image will be', async () => {
@@ -131,4 +132,19 @@ test('an older version of the records is read', async () => {
   const path = join(o.root, 'image_manager/pulled', o.files('pulled')[0] ?? '');
   writeFileSync(path, readFileSync(path, 'utf8').replace('v1beta1', 'v1alpha1'));
   assert.equal(await o.allowed(), true);
+});
+
+test('an image that was there under one name stays for everybody when it is pulled under another', async () => {
+  const o = setUp();
+  await o.pull(secret('h'));
+  const preloaded = { ...o.present, repoTags: [image, 'docker.io/library/web:1'] };
+  const ask = (asked: string) => o.access.isAllowed(asked, parseImageName(asked), preloaded, async () => [], signal);
+  assert.deepEqual([await ask('web:1'), await ask(image)], [true, false]);
+});
+
+test('who names an image by its id, or by a name that it has not, gets nothing by that', async () => {
+  const o = setUp();
+  await o.pull(secret('h'));
+  const ask = (asked: string) => o.access.isAllowed(asked, parseImageName(asked), o.present, async () => [], signal);
+  assert.deepEqual([await ask(o.id), await ask('registry.test/ap:1')], [false, false]);
 });

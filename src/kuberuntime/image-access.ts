@@ -1,10 +1,11 @@
+import type * as cri from '../api/cri.ts';
 import type { ImageService } from '../cri/services.ts';
 import type { Clock } from '../lib/clock.ts';
 import { errorFields } from '../lib/errors.ts';
 import { type ImageName, parseImageName } from '../lib/image-name.ts';
 import type { Log } from '../lib/log.ts';
 import type { PullCredential } from './pull-credentials.ts';
-import type { PullCredentials, PullRecords } from './pull-records.ts';
+import type { PullCredentials, PulledRecord, PullRecords } from './pull-records.ts';
 import { matchCredentials, mergeRecord, mustVerify, shownBy, type VerificationPolicy } from './verify-credentials.ts';
 
 export interface ImageAccessOptions {
@@ -30,19 +31,23 @@ export class ImageAccess {
     this.#o = options;
   }
 
-  /** May the pod have the image `imageRef`, which is there, without a pull? Asks for its credentials only when they count. */
+  /** May the pod have the image, which is `present`, without a pull? Asks for its credentials only when they count. */
   async isAllowed(
     image: string,
     name: ImageName,
-    imageRef: string,
+    present: cri.Image,
     credentials: () => Promise<readonly PullCredential[]>,
     signal: AbortSignal,
   ): Promise<boolean> {
     const { records, verification } = this.#o;
     await this.#settle(signal);
     try {
+      const imageRef = present.id ?? '';
       const record = await records.pulled(imageRef);
-      const pulledByUs = record !== undefined || this.#underWay.has(image) || (await records.isIntended(image));
+      const pulledByUs =
+        (record !== undefined && !isPreloaded(record, name, present)) ||
+        this.#underWay.has(image) ||
+        (await records.isIntended(image));
       if (!mustVerify(verification, image, pulledByUs)) return true;
       const known = record?.credentialMapping[name.base];
       if (!known) return false;
@@ -81,7 +86,7 @@ export class ImageAccess {
     }
   }
 
-  async #learn(name: ImageName, imageRef: string, shown: PullCredentials | undefined): Promise<void> {
+  async #learn(name: ImageName, imageRef: string, shown: PullCredentials): Promise<void> {
     const { records, clock } = this.#o;
     const record = await records.pulled(imageRef).catch(() => undefined);
     const merged = mergeRecord(record, imageRef, name.base, shown, clock.now());
@@ -109,7 +114,8 @@ export class ImageAccess {
         [...repoTags, ...repoDigests].some((known) => known === image || known === name.full),
       );
       if (!found?.id) continue;
-      await this.#learn(name, found.id, undefined);
+      // Known by name and nobody's: whoever wants it has to ask for it.
+      await this.#learn(name, found.id, {});
       await records.endIntent(image);
     }
     // Records tell whole seconds.
@@ -117,4 +123,17 @@ export class ImageAccess {
     const ids = present.flatMap(({ id }) => (id ? [id] : []));
     await records.prune(ids, until);
   }
+}
+
+/**
+ * Whether the image, though we pulled it under another name, was brought here under this one by somebody else: the
+ * runtime has the name, and no pull of ours left a trace of it. So an image that was always there for everybody stays
+ * so when one with the same content is pulled. (Upstream keeps such traces since 1.37.)
+ */
+function isPreloaded({ credentialMapping }: PulledRecord, name: ImageName, present: cri.Image): boolean {
+  const bases = Object.keys(credentialMapping);
+  if (bases.length === 0 || bases.includes(name.base)) return false;
+  return [...(present.repoTags ?? []), ...(present.repoDigests ?? [])].some(
+    (known) => known.startsWith(`${name.base}:`) || known.startsWith(`${name.base}@`),
+  );
 }

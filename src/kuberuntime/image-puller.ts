@@ -175,7 +175,7 @@ export class ImagePuller {
 
   async #mayHave({ image, name, credentials }: Wanted, present: cri.Image, signal: AbortSignal): Promise<boolean> {
     const { access } = this.#o;
-    return access === undefined || access.isAllowed(image, name, present.id ?? '', credentials, signal);
+    return access === undefined || access.isAllowed(image, name, present, credentials, signal);
   }
 
   #refuseInBackoff({ pod, image, event }: Wanted): void {

@@ -106,13 +106,18 @@ const stored = (credentialMapping: PulledRecord['credentialMapping']): PulledRec
 
 const merges: Record<
   string,
-  { before?: PulledRecord; shown: PullCredentials | undefined; after: PulledRecord['credentialMapping'] | undefined }
+  { before?: PulledRecord; shown: PullCredentials; after: PulledRecord['credentialMapping'] | undefined }
 > = {
   'the first pull makes the record': {
     shown: { nodePodsAccessible: true },
     after: { 'r.test/app': { nodePodsAccessible: true } },
   },
-  'an image of unknown origin is recorded without anybody': { shown: undefined, after: {} },
+  'an image of unknown origin is recorded without anybody': { shown: {}, after: { 'r.test/app': {} } },
+  'and what is known of it is not forgotten for that': {
+    before: stored({ 'r.test/app': { kubernetesSecrets: [record('b', 'h')] } }),
+    shown: {},
+    after: undefined,
+  },
   'a second secret is added in order': {
     before: stored({ 'r.test/app': { kubernetesSecrets: [record('b', 'h')] } }),
     shown: { kubernetesSecrets: [record('a', 'x')] },

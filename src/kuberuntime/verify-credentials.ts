@@ -64,20 +64,19 @@ export function mergeRecord(
   record: PulledRecord | undefined,
   imageRef: string,
   base: string,
-  shown: PullCredentials | undefined,
+  shown: PullCredentials,
   now: number,
 ): PulledRecord | undefined {
   // Whole seconds, as Go writes the API's times.
   const lastUpdatedTime = new Date(now).toISOString().replace(/\.\d+Z$/, 'Z');
-  if (!record) return { lastUpdatedTime, imageRef, credentialMapping: shown ? { [base]: shown } : {} };
-  const merged = shown && mergeCredentials(record.credentialMapping[base], shown);
+  if (!record) return { lastUpdatedTime, imageRef, credentialMapping: { [base]: shown } };
+  const merged = mergeCredentials(record.credentialMapping[base], shown);
   if (!merged) return undefined;
   return { ...record, lastUpdatedTime, credentialMapping: { ...record.credentialMapping, [base]: merged } };
 }
 
 function mergeCredentials(known: PullCredentials | undefined, shown: PullCredentials): PullCredentials | undefined {
   const { nodePodsAccessible, kubernetesSecrets = [], kubernetesServiceAccounts = [] } = shown;
-  if (!nodePodsAccessible && kubernetesSecrets.length + kubernetesServiceAccounts.length === 0) return undefined;
   if (!known) return shown;
   if (known.nodePodsAccessible) return undefined;
   if (nodePodsAccessible) return { nodePodsAccessible };
