@@ -17,6 +17,7 @@ import {
   type WatchEvent,
   type WatchQuery,
 } from './kube-api.ts';
+import { OutageLog } from './outage-log.ts';
 import { describeRef, queryString, refOf, resourcePath } from './resource-path.ts';
 import type { Resource } from './resources.ts';
 import { ApiConnectionError, notAnApiServer } from './transport-errors.ts';
@@ -56,6 +57,7 @@ export async function createKubeClient(options: KubeClientOptions): Promise<Kube
     clock,
     timeoutMs,
     userAgent: options.userAgent ?? 'keelson',
+    outage: new OutageLog(log, clock),
   });
   const bucket = new TokenBucket({ clock, perSecond: options.qps ?? 50, burst: options.burst ?? 100 });
   return new UndiciKubeClient({ credentials, connections, exchange, bucket, clock, log });

@@ -6,6 +6,7 @@ import { TokenBucket } from '../lib/token-bucket.ts';
 import { EventCorrelator } from './event-correlator.ts';
 import type { EventSink } from './event-sink.ts';
 import { ApiError, isAlreadyExists, isForbidden, isNotFound, type KubeApi } from './kube-api.ts';
+import { failureLevel } from './outage-log.ts';
 import { events } from './resources.ts';
 
 export interface EventRecorderOptions {
@@ -136,7 +137,7 @@ export class EventRecorder implements EventSink {
     if (isForbidden(error) && /being terminated/.test(error.message)) return false;
     if (isNotFound(error)) return false;
     if (kind !== this.#failing) {
-      log.warn(fields, retry ? 'cannot post events; trying on' : 'the API server refused an event');
+      log[failureLevel(error)](fields, retry ? 'cannot post events; trying on' : 'the API server refused an event');
     }
     this.#failing = kind;
     return retry;

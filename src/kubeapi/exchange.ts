@@ -4,6 +4,7 @@ import { AgentError } from '../lib/errors.ts';
 import type { Connections } from './connections.ts';
 import type { Credentials } from './credentials.ts';
 import { Deadline } from './deadline.ts';
+import type { OutageLog } from './outage-log.ts';
 import { type ApiConnectionError, explainTransportError, timeoutError } from './transport-errors.ts';
 
 /** One HTTP request, before it is sent. */
@@ -43,6 +44,7 @@ export class Exchange {
   readonly #clock: Clock;
   readonly #timeoutMs: number;
   readonly #userAgent: string;
+  readonly #outage: OutageLog;
 
   constructor(options: {
     connections: Connections;
@@ -50,12 +52,14 @@ export class Exchange {
     clock: Clock;
     timeoutMs: number;
     userAgent: string;
+    outage: OutageLog;
   }) {
     this.#connections = options.connections;
     this.#credentials = options.credentials;
     this.#clock = options.clock;
     this.#timeoutMs = options.timeoutMs;
     this.#userAgent = options.userAgent;
+    this.#outage = options.outage;
   }
 
   /** Request and whole answer. The server may take `timeoutMs` to begin, and be silent no longer in between. */
@@ -107,6 +111,7 @@ export class Exchange {
     session.hold(answer.body);
     session.heard();
     this.#connections.heard();
+    this.#outage.answered();
     return {
       status: answer.statusCode,
       contentType: headerOf(answer, 'content-type'),
@@ -140,6 +145,7 @@ export class Exchange {
       error instanceof AgentError ? error : explainTransportError(error, call.doing, this.#credentials.server);
     if (explained.code === 'ApiTimeout' && this.#connections.silentSince(session.startedAt)) this.#connections.reset();
     if (/^Api(Client)?Certificate/.test(explained.code)) this.#credentials.invalidate();
+    this.#outage.failed(explained);
     return explained;
   }
 }

@@ -6,6 +6,7 @@ import type { Log } from '../lib/log.ts';
 import { Deadline } from './deadline.ts';
 import { isExpired, type KubeApi, type WatchEvent } from './kube-api.ts';
 import { ObjectStore, type StoreListener } from './object-store.ts';
+import { failureLevel } from './outage-log.ts';
 import {
   decideAfterFailure,
   endsInitialEvents,
@@ -242,6 +243,6 @@ export class Reflector<T extends KubeObject> {
     if (health === this.#health || (this.#failures < 2 && decideAfterFailure(error).ordinary)) return;
     this.#health = health;
     if (onHealth) onHealth(error);
-    else log.warn({ resource: resource.plural, ...fields }, 'cannot follow the API server; trying on');
+    else log[failureLevel(error)]({ resource: resource.plural, ...fields }, 'cannot follow the API server; trying on');
   }
 }

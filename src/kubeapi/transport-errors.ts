@@ -5,7 +5,10 @@ import { AgentError } from '../lib/errors.ts';
  * ApiTimeout, ApiConnectionLost, ApiCertificateUntrusted, ApiCertificateExpired,
  * ApiCertificateWrongName, ApiClientCertificateRefused, NotAnApiServer.
  */
-export class ApiConnectionError extends AgentError {}
+export class ApiConnectionError extends AgentError {
+  /** The client has told of it in the log: whoever asked need not. */
+  said = false;
+}
 
 interface Explanation {
   readonly code: string;

@@ -1,6 +1,7 @@
 import type { Lease, Node } from '../api/core-v1.ts';
 import type { KubeObject } from '../api/meta-v1.ts';
 import { isAlreadyExists, isConflict, isNotFound, type KubeApi } from '../kubeapi/kube-api.ts';
+import { failureLevel } from '../kubeapi/outage-log.ts';
 import { leases } from '../kubeapi/resources.ts';
 import { type BackoffPolicy, backoffDelay, jittered } from '../lib/backoff.ts';
 import type { Clock } from '../lib/clock.ts';
@@ -85,7 +86,7 @@ export class NodeLease {
     const { log, nodeName } = this.#parts;
     const fields = { ...errorFields(error), node: nodeName };
     if (this.#failing) log.debug(fields, 'still cannot renew the node lease');
-    else log.warn(fields, 'cannot renew the node lease');
+    else log[failureLevel(error)](fields, 'cannot renew the node lease');
     this.#failing = true;
   }
 

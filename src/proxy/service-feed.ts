@@ -2,6 +2,7 @@ import type { Service } from '../api/core-v1.ts';
 import type { EndpointSlice } from '../api/discovery-v1.ts';
 import type { KubeApi } from '../kubeapi/kube-api.ts';
 import { isForbidden } from '../kubeapi/kube-api.ts';
+import { failureLevel } from '../kubeapi/outage-log.ts';
 import { Reflector } from '../kubeapi/reflector.ts';
 import { endpointSlices, services } from '../kubeapi/resources.ts';
 import type { Clock } from '../lib/clock.ts';
@@ -68,7 +69,8 @@ export class ServiceFeed {
         { resource, ...errorFields(error), remedy },
         'this identity may not follow what Services need: their virtual addresses are not kept up to date',
       );
-    } else this.#log.warn({ resource, ...errorFields(error) }, 'cannot follow the API server; trying on');
+    } else
+      this.#log[failureLevel(error)]({ resource, ...errorFields(error) }, 'cannot follow the API server; trying on');
   }
 }
 

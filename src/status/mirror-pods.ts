@@ -1,6 +1,7 @@
 import type { Node, Pod } from '../api/core-v1.ts';
 import { configHashAnnotation, configMirrorAnnotation, podKey } from '../api/pod.ts';
 import { isAlreadyExists, isConflict, isNotFound, type KubeApi } from '../kubeapi/kube-api.ts';
+import { failureLevel } from '../kubeapi/outage-log.ts';
 import { pods } from '../kubeapi/resources.ts';
 import { errorFields, isAbort } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
@@ -99,7 +100,7 @@ export class MirrorPods {
   }
 
   #failed(pod: Pod, error: unknown, message: string): boolean {
-    if (!isAbort(error)) this.#o.log.warn({ pod: podKey(pod), ...errorFields(error) }, message);
+    if (!isAbort(error)) this.#o.log[failureLevel(error)]({ pod: podKey(pod), ...errorFields(error) }, message);
     return false;
   }
 }

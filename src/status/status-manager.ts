@@ -3,6 +3,7 @@ import type { PodUid } from '../api/ids.ts';
 import { podKey } from '../api/pod.ts';
 import { computeStrategicStatusPatch } from '../kubeapi/compute-patch.ts';
 import { isConflict, isNotFound, type KubeApi } from '../kubeapi/kube-api.ts';
+import { failureLevel } from '../kubeapi/outage-log.ts';
 import { pods } from '../kubeapi/resources.ts';
 import { backoffDelay, jittered } from '../lib/backoff.ts';
 import type { Clock } from '../lib/clock.ts';
@@ -202,7 +203,10 @@ export class StatusManager {
       if (isAbort(error)) return;
       entry.failures++;
       if (entry.failures === 1)
-        this.#o.log.warn({ podUid: uid, ...errorFields(error) }, 'cannot report a pod status, will try again');
+        this.#o.log[failureLevel(error)](
+          { podUid: uid, ...errorFields(error) },
+          'cannot report a pod status, will try again',
+        );
       const delay = jittered(backoffDelay(entry.failures, retry), 0.2);
       entry.timer = this.#o.clock.after(delay, () => {
         entry.timer = undefined;
