@@ -47,6 +47,13 @@ const kubernetesVersion = 'v1.36.2';
 /** `nodeInfo.kubeletVersion`: tools compare it with the control plane's, so ours goes into the build part. */
 export const kubeletVersion = (own: string) => `${kubernetesVersion}+keelson.${own}`;
 
+/** Features by which the scheduler and the API server choose nodes, or refuse what a node cannot do (KEP-5328); sorted. */
+const declaredFeatures: readonly string[] = [
+  'InPlacePodLevelResourcesVerticalScaling',
+  'InPlacePodVerticalScalingInitContainers',
+  'RestartAllContainersOnContainerExits',
+];
+
 /** The whole status; fields of others (volumesAttached, foreign conditions) are kept from `previous`. */
 export function generateNodeStatus(input: NodeStatusInput): NodeStatus {
   const { settings, facts, previous, runtime, ips } = input;
@@ -87,6 +94,7 @@ export function generateNodeStatus(input: NodeStatusInput): NodeStatus {
     },
     ...(images === undefined ? {} : { images }),
     ...generateRuntimeFeatures(runtime),
+    declaredFeatures,
   };
 }
 

@@ -4,6 +4,7 @@ import type { FilesystemFacts, MachineFacts } from '../host/machine.ts';
 import { computeStrategicStatusPatch, sameJson } from '../kubeapi/compute-patch.ts';
 import type { EventSink } from '../kubeapi/event-sink.ts';
 import { isAlreadyExists, isConflict, isNotFound, type KubeApi } from '../kubeapi/kube-api.ts';
+import { failureLevel } from '../kubeapi/outage-log.ts';
 import { nodes } from '../kubeapi/resources.ts';
 import { type BackoffPolicy, backoffDelay } from '../lib/backoff.ts';
 import type { Clock } from '../lib/clock.ts';
@@ -108,7 +109,7 @@ export class NodeController {
       this.#failures++;
       const fields = { ...errorFields(error), node: this.#parts.settings.nodeName };
       // The API server may be away for hours: said once, then for those who look closely.
-      if (this.#failures === 1) this.#parts.log.warn(fields, 'cannot write the node status');
+      if (this.#failures === 1) this.#parts.log[failureLevel(error)](fields, 'cannot write the node status');
       else this.#parts.log.debug(fields, 'still cannot write the node status');
       return Math.min(backoffDelay(this.#failures, retryBackoff), this.#parts.updateMs);
     }
@@ -209,7 +210,8 @@ export class NodeController {
     } catch (error) {
       if (signal.aborted) throw error;
       // Only volumes of CSI drivers need it: pods without go on, and every update tries again.
-      if (!this.#csiNodeFailed) this.#parts.log.warn(errorFields(error), 'cannot create the CSINode object');
+      if (!this.#csiNodeFailed)
+        this.#parts.log[failureLevel(error)](errorFields(error), 'cannot create the CSINode object');
       this.#csiNodeFailed = true;
     }
   }
@@ -258,8 +260,13 @@ export class NodeController {
 
 const readyCondition = (status: NodeStatus | undefined) => status?.conditions?.find((c) => c.type === 'Ready');
 
-/** What makes a status worth writing at once: everything but the times of its heartbeats. */
+/**
+ * What makes a status worth writing at once: everything but the times of its heartbeats, and the declared
+ * features, which do not change while we run and which an older API server drops.
+ */
 function withoutHeartbeats(status: NodeStatus | undefined): NodeStatus | undefined {
   const conditions = status?.conditions?.map(({ lastHeartbeatTime: _, ...rest }) => rest);
-  return status && { ...status, conditions: conditions ?? [] };
+  if (!status) return undefined;
+  const { declaredFeatures: _, ...rest } = status;
+  return { ...rest, conditions: conditions ?? [] };
 }
