@@ -138,6 +138,26 @@ test('a volume that is in use is not torn down, and nothing in it is lost', asyn
   assert.deepEqual(await ask({ tearDown: 'uid-busy' }), {});
 });
 
+test('huge pages are a file system of their own, whose page size does not change under a pod', async () => {
+  const volume = (medium: string): Volume => ({ name: 'h', emptyDir: { medium } });
+  const asks = (...sizes: string[]): Partial<PodSpec> => {
+    const limits = Object.fromEntries(sizes.map((size) => [`hugepages-${size}`, '2Mi']));
+    const volumeMounts = [{ name: 'h', mountPath: '/h' }];
+    return { containers: [{ name: 'c', resources: { limits }, volumeMounts }], securityContext: { fsGroup: 2000 } };
+  };
+  const set = (medium: string, ...sizes: string[]) =>
+    ask({ setUp: podWith('uid-huge', [volume(medium)], asks(...sizes)) });
+  const { volumes, error } = await set('HugePages', '2Mi');
+  const path = volumes?.['h']?.hostPath ?? '';
+  assert.ok(path, JSON.stringify(error));
+  assert.equal(await host.exec('stat', ['-f', '-c', '%T', path]), 'hugetlbfs\n');
+  assert.equal(await host.exec('stat', ['-c', '%g %a', path]), '2000 2775\n');
+  assert.equal((await set('HugePages-2Mi', '2Mi')).error, undefined);
+  const other = await set('HugePages-1Gi', '1Gi');
+  assert.match(other.error?.err ?? '', /mounted dir .* pagesize '2M' and requested medium size '1Gi' differ$/);
+  assert.deepEqual(await ask({ tearDown: 'uid-huge' }), {});
+});
+
 test('what a kubelet mounted for a pod is kept: its containers have it', async () => {
   const path = `${ROOT}/pods/uid-kept/volumes/kubernetes.io~secret/s`;
   await host.exec('mkdir', ['-p', path]);

@@ -117,11 +117,7 @@ async function mountDevice(volume: LocalVolume, host: LocalHost, signal: AbortSi
   const { source, globalPath, readOnly, mountOptions, fsType } = volume;
   const target = await mountPointAt(globalPath);
   if (await isMounted(host.mounts, target)) return;
-  const found = await fileSystemOn(source, host.exec, signal);
-  if (found === '' && readOnly)
-    throw new Error('cannot mount unformatted disk as we are manipulating it in read-only mode');
-  if (found === '') await format(source, fsType, host.exec, signal);
-  else if (!readOnly) await check(source, host.exec, signal);
+  const found = await ensureFileSystem(source, { fsType, readOnly }, host.exec, signal);
   const options = [...(readOnly ? ['ro'] : []), ...mountOptions, 'defaults'];
   try {
     await mountOrClean(host.mounts, source, target, fsType, options, signal);
@@ -131,6 +127,26 @@ async function mountDevice(volume: LocalVolume, host: LocalHost, signal: AbortSi
     const message = `${other ? why : ''}${messageOf(error)}`;
     throw new Error(`local: failed to mount device ${source} at ${globalPath} (fstype: ${fsType}), error ${message}`);
   }
+}
+
+/**
+ * Makes a file system on a device that has none, and checks the one that it has. Resolves with what was on it before,
+ * '' for nothing.
+ */
+export async function ensureFileSystem(
+  device: string,
+  { fsType, readOnly }: { readonly fsType: string; readonly readOnly: boolean },
+  exec: Exec,
+  signal: AbortSignal,
+): Promise<string> {
+  const found = await fileSystemOn(device, exec, signal);
+  if (found !== '') {
+    if (!readOnly) await check(device, exec, signal);
+    return found;
+  }
+  if (readOnly) throw new Error('cannot mount unformatted disk as we are manipulating it in read-only mode');
+  await format(device, fsType, exec, signal);
+  return found;
 }
 
 /** What blkid(8) makes of the device; '' only for one on which there is nothing at all. */

@@ -59,8 +59,10 @@ async function mountHugePages(volume: EmptyDirVolume, mounts: Mounts, signal: Ab
   const real = await realpath(path);
   const present = (await mounts.list()).find((mount) => mount.target === real);
   if (!present) {
-    const options = [`pagesize=${pageSize}`, ...(gid === undefined ? [] : ['mode=2775', `gid=${gid}`])];
+    const options = [`pagesize=${pageSize}`, ...(gid === undefined ? [] : ['mode=0775', `gid=${gid}`])];
     await mounts.mount('nodev', real, 'hugetlbfs', options, signal);
+    // Not to be had as an option of the mount.
+    if (gid !== undefined) await chmod(real, 0o2775);
     return;
   }
   // Of an earlier life, when the pod's manifest may have said something else.

@@ -20,7 +20,7 @@ import { type PodUid, podUid } from '../api/ids.ts';
 import { FakeExec, FakeMounts } from '../host/fake-host.ts';
 import { FakeKubeApi } from '../kubeapi/fake-kubeapi.ts';
 import { ApiError } from '../kubeapi/kube-api.ts';
-import { configMaps, pods, secrets } from '../kubeapi/resources.ts';
+import { configMaps, persistentVolumeClaims, persistentVolumes, pods, secrets } from '../kubeapi/resources.ts';
 import { FakeClock } from '../lib/fake-clock.ts';
 import { type Log, silentLog } from '../lib/log.ts';
 import { ApiObjectSource } from './api-object-source.ts';
@@ -58,6 +58,7 @@ class Scene implements AsyncDisposable {
   readonly mounts: FakeMounts = new FakeMounts();
   readonly exec = new FakeExec();
   readonly logged: string[] = [];
+  readonly told: string[] = [];
   readonly woken: PodUid[] = [];
   #stop = new AbortController();
   manager: VolumeManager;
@@ -78,6 +79,8 @@ class Scene implements AsyncDisposable {
       exec: this.exec,
       clock,
       log,
+      events: { event: (about, type, reason, message) => this.told.push(`${about.name} ${type} ${reason} ${message}`) },
+      node: () => ({ metadata: { name: 'n' } }),
       wake: (uid) => this.woken.push(uid),
       random: () => 0,
     });
@@ -466,4 +469,135 @@ test('an aborted set-up rejects and can be tried again', async () => {
   const pod = await scene.pod('p', [{ name: 'c', configMap: { name: 'cm' } }]);
   await assert.rejects(scene.manager.setUp(pod, uidOf(pod), AbortSignal.abort()), { name: 'AbortError' });
   await scene.setUp(pod);
+});
+
+/** A claim, and the local volume that is meant for it. */
+async function createClaim(scene: Scene, name: string, source: object): Promise<void> {
+  const claim = await scene.api.create(persistentVolumeClaims, { metadata: { namespace: 'ns', name } }, never);
+  const spec = { claimRef: { uid: claim.metadata.uid ?? '' }, ...source };
+  await scene.api.create(persistentVolumes, { metadata: { name: `pv-${name}` }, spec }, never);
+}
+const bind = (scene: Scene, name: string) => {
+  const body = { spec: { volumeName: `pv-${name}` }, status: { phase: 'Bound' } };
+  return scene.api.patch(persistentVolumeClaims, { namespace: 'ns', name }, { type: 'merge', body }, never);
+};
+const claimed = (claimName: string): Volume => ({ name: 'v', persistentVolumeClaim: { claimName } });
+const makeDisk = (scene: Scene): string => {
+  const disk = join(scene.root, 'disk');
+  mkdirSync(disk);
+  return disk;
+};
+
+test('a pod waits for its claim, is woken when it is bound, and asks no more once it has the volume', async () => {
+  await using scene = await new Scene().start();
+  await createClaim(scene, 'data', { local: { path: makeDisk(scene) } });
+  const pod = await scene.pod('p', [claimed('data')]);
+  assert.match((await scene.failure(pod)).message, /error processing PVC ns\/data: PVC is not bound$/);
+  await scene.clock.advance(0);
+  await bind(scene, 'data');
+  await eventually(() => scene.woken.length === 1);
+  const path = scene.path(pod, 'kubernetes.io~local-volume/pv-data');
+  assert.deepEqual(Object.fromEntries(await scene.setUp(pod)), { v: { hostPath: path, readOnly: false } });
+  assert.ok(scene.mounts.calls.includes(`mount ${path}`));
+  await eventually(() => scene.api.watchCount(persistentVolumes) + scene.api.watchCount(persistentVolumeClaims) === 0);
+  const calls = scene.api.calls.length;
+  await scene.setUp({ ...pod });
+  assert.equal(scene.api.calls.length, calls);
+});
+
+test('after a restart a claimed volume is adopted as it is mounted, and taken down with the pod', async () => {
+  await using before = await new Scene().start();
+  await createClaim(before, 'data', { local: { path: makeDisk(before) } });
+  await bind(before, 'data');
+  const pod = await before.pod('p', [claimed('data')]);
+  await before.setUp(pod);
+  await using scene = await before.restart();
+  const mounted = scene.mounts.calls.length;
+  await scene.setUp(pod);
+  assert.equal(scene.mounts.calls.length, mounted);
+  await scene.manager.tearDown(uidOf(pod), never);
+  assert.equal(scene.mounts.calls.at(-1), `unmount ${scene.path(pod, 'kubernetes.io~local-volume/pv-data')}`);
+  assert.ok(existsSync(join(scene.root, 'disk')));
+});
+
+test('a claim whose volume comes late is waited for too', async () => {
+  await using scene = await new Scene().start();
+  const claim = { metadata: { namespace: 'ns', name: 'data' }, spec: { volumeName: 'pv' }, status: { phase: 'Bound' } };
+  const { metadata } = await scene.api.create(persistentVolumeClaims, claim, never);
+  const pod = await scene.pod('p', [claimed('data')]);
+  assert.match((await scene.failure(pod)).message, /failed to fetch PV pv from API server: .*"pv" not found$/);
+  await scene.clock.advance(0);
+  const spec = { claimRef: { uid: metadata.uid ?? '' }, hostPath: { path: scene.root } };
+  await scene.api.create(persistentVolumes, { metadata: { name: 'pv' }, spec }, never);
+  await eventually(() => scene.woken.length === 1);
+  assert.deepEqual((await scene.setUp(pod)).get('v'), { hostPath: scene.root, readOnly: false });
+});
+
+test('an API server that is away is said of a claim', async () => {
+  await using scene = await new Scene().start();
+  scene.api.injectError('get', 'persistentvolumeclaims', new ApiError(503, { message: 'away' }));
+  const pod = await scene.pod('p', [claimed('data')]);
+  assert.match(
+    (await scene.failure(pod)).message,
+    /error processing PVC ns\/data: failed to fetch PVC from API server: away$/,
+  );
+});
+
+test('who gives a volume to a group tells of many files, and of a group that others have', async () => {
+  await using scene = await new Scene().start();
+  const disk = makeDisk(scene);
+  for (let i = 0; i < 3000; i++) writeFileSync(join(disk, `file-${i}`), '');
+  await createClaim(scene, 'data', { local: { path: disk } });
+  await bind(scene, 'data');
+  const gid = process.getgid?.() ?? 0;
+  const pod = await scene.pod('p', [claimed('data')], { securityContext: { fsGroup: gid } });
+  const work = { isDone: false };
+  const done = scene.setUp(pod).finally(() => {
+    work.isDone = true;
+  });
+  while (!work.isDone) {
+    // In the order in which files are done, whatever else takes how long.
+    await scene.clock.advance(30_000);
+    await new Promise(setImmediate);
+  }
+  await done;
+  const what = `p Warning VolumePermissionChangeInProgress Setting volume ownership for ${uidOf(pod)}/volumes/kubernetes.io~local-volume/pv-data`;
+  assert.ok(scene.told[0]?.startsWith(`${what} is taking longer than expected, consider using OnRootMismatch`));
+  assert.match(scene.told[1]?.slice(what.length) ?? '', /^, processed \d+ files\.$/);
+  scene.told.length = 0;
+  const other = await scene.pod('other', [claimed('data')], { securityContext: { fsGroup: gid + 1 } });
+  await scene.setUp(other).catch(() => {});
+  assert.ok(
+    scene.told.includes(
+      `other Warning AlreadyMountedVolume The requested fsGroup is ${gid + 1}, but the volume pv-data has GID ${gid}. The volume may not be shareable.`,
+    ),
+  );
+});
+
+test('an image is handed on to the runtime', async () => {
+  await using scene = await new Scene().start();
+  const pod = await scene.pod('p', [{ name: 'i', image: { reference: 'registry.test/files:1', pullPolicy: 'Never' } }]);
+  assert.deepEqual((await scene.setUp(pod)).get('i'), {
+    hostPath: '',
+    readOnly: true,
+    image: { image: 'registry.test/files:1' },
+    pullPolicy: 'Never',
+  });
+});
+
+test('a part of a volume is found again after a restart, goes with the pod, and tells its owner nothing of the host', async () => {
+  await using before = await new Scene().start();
+  const pod = await before.pod('p', [{ name: 'e', emptyDir: {} }]);
+  const volumePath = (await before.setUp(pod)).get('e')?.hostPath ?? '';
+  const part = { uid: uidOf(pod), volume: 'e', volumePath, container: 'c', index: 2, subPath: 'a/b' };
+  const path = await before.manager.subPath(part, never);
+  assert.equal(path, join(before.root, 'pods', uidOf(pod), 'volume-subpaths/e/c/2'));
+  await assert.rejects(before.manager.subPath({ ...part, index: 3, subPath: '../../x' }, never), {
+    message: 'failed to prepare subPath for volumeMount "e" of container "c"',
+  });
+  assert.match(before.logged.at(-1) ?? '', /subPath not prepared .*is not within the volume/);
+  await using scene = await before.restart();
+  await scene.manager.tearDown(uidOf(pod), never);
+  assert.equal(scene.mounts.calls.at(-1), `unmount ${path}`);
+  assert.ok(!existsSync(path));
 });
