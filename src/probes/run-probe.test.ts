@@ -50,7 +50,7 @@ const execs: Record<string, { response: cri.ExecSyncResponse | CriError; times?:
   'cannot be started': {
     response: broken,
     times: 3,
-    expect: { kind: 'error', message: 'ExecSync: container not running' },
+    expect: { kind: 'error', message: 'rpc error: code = Unknown desc = container not running' },
   },
 };
 

@@ -1,0 +1,167 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer, type Http2Server, type ServerHttp2Stream } from 'node:http2';
+import { after, before, test } from 'node:test';
+import type { Container, Event, Pod, Probe } from '../src/api/core-v1.ts';
+import { EVENTS, PODS } from './apiserver/kinds.ts';
+import { Cluster, containerOf, isReady } from './host/cluster.ts';
+import { BUSYBOX_IMAGE, HTTPD_IMAGE } from './images/images.ts';
+
+/** Probes of real containers, from the pod's words to what the API server shows. */
+
+const sleeper: Container = {
+  name: 'c',
+  image: BUSYBOX_IMAGE,
+  command: ['sh', '-c', 'trap "exit 0" TERM; while :; do sleep 1; done'],
+};
+const httpd: Container = { name: 'c', image: HTTPD_IMAGE, ports: [{ name: 'web', containerPort: 8080 }] };
+const often: Probe = { periodSeconds: 1, failureThreshold: 1 };
+const exec = (script: string): Probe => ({ ...often, exec: { command: ['sh', '-c', script] }, timeoutSeconds: 5 });
+const signal = AbortSignal.timeout(600_000);
+
+let cluster: Cluster;
+before(async () => {
+  cluster = await Cluster.boot('probes');
+});
+after(() => cluster[Symbol.asyncDispose]());
+
+/** Runs a script in the pod's container c as it is now. */
+async function inside(pod: string, script: string): Promise<string> {
+  const id = containerOf(cluster.pod(pod) as Pod, 'c')?.containerID?.split('//')[1] ?? '';
+  const { stdout, exitCode } = await cluster.host.cri().runtime.execSync(id, ['sh', '-c', script], 20, signal);
+  assert.ok(!exitCode, `${script} ended with ${exitCode}`);
+  return Buffer.from(stdout ?? new Uint8Array())
+    .toString()
+    .trim();
+}
+
+const runs = (name: string) => cluster.whenPod(name, (_, pod) => containerOf(pod, 'c')?.state?.running !== undefined);
+
+/** Events follow what they tell about: they are waited for. */
+async function whenEvent(name: string, reason: string, message: RegExp): Promise<Event> {
+  const found = () =>
+    (cluster.api.store.list(EVENTS) as unknown as readonly Event[]).find(
+      (e) => e.involvedObject.name === name && e.reason === reason && message.test(e.message ?? ''),
+    );
+  const { promise, resolve } = Promise.withResolvers<void>();
+  using _ = cluster.api.store.subscribe(() => found() && resolve());
+  if (!found()) await Promise.race([promise, once(AbortSignal.timeout(30_000), 'abort')]);
+  const event = found();
+  assert.ok(event, `no event ${reason} of ${name}`);
+  return event;
+}
+
+test('a pod is Ready while its readiness probe says so', async () => {
+  cluster.createPod('ready', { containers: [{ ...sleeper, readinessProbe: exec('cat /tmp/ready') }] });
+  const before = await runs('ready');
+  assert.equal(isReady(before.status ?? {}), false);
+  const failed = await whenEvent('ready', 'Unhealthy', /^Readiness probe failed: cat: can't open '\/tmp\/ready'/);
+  assert.equal(failed.type, 'Warning');
+  assert.equal(failed.involvedObject.fieldPath, 'spec.containers{c}');
+  await inside('ready', 'touch /tmp/ready');
+  const ready = await cluster.whenPodReady('ready');
+  assert.equal(containerOf(ready, 'c')?.started, true);
+  await inside('ready', 'rm /tmp/ready');
+  const unready = await cluster.whenPod('ready', (status) => !isReady(status));
+  assert.equal(containerOf(unready, 'c')?.ready, false);
+  assert.equal(containerOf(unready, 'c')?.restartCount, 0);
+});
+
+test('a container that fails its liveness probe is restarted', async () => {
+  const livenessProbe = { ...often, httpGet: { path: '/alive', port: 'web' } };
+  const command = ['sh', '-c', 'touch /www/alive; httpd -f -p 8080 -h /www & trap "exit 0" TERM; wait $!'];
+  cluster.createPod('live', { containers: [{ ...httpd, command, livenessProbe, readinessProbe: livenessProbe }] });
+  const first = await cluster.whenPodReady('live');
+  await inside('live', 'rm /www/alive');
+  const again = await cluster.whenPod('live', (s, pod) => containerOf(pod, 'c')?.restartCount === 1 && isReady(s));
+  assert.notEqual(containerOf(again, 'c')?.containerID, containerOf(first, 'c')?.containerID);
+  await whenEvent('live', 'Unhealthy', /^Liveness probe failed: HTTP probe failed with statuscode: 404$/);
+  await whenEvent('live', 'Killing', /^Container c failed liveness probe, will be restarted$/);
+});
+
+test('liveness and readiness wait for startup', async () => {
+  const asked = (name: string) => exec(`test -f /tmp/up && echo ${name} >> /tmp/asked || echo early >> /tmp/asked`);
+  const startupProbe = { ...exec('test -f /tmp/up'), failureThreshold: 1000 };
+  const probes = { startupProbe, livenessProbe: asked('liveness'), readinessProbe: asked('readiness') };
+  cluster.createPod('slow', { containers: [{ ...sleeper, ...probes }] });
+  await runs('slow');
+  await whenEvent('slow', 'Unhealthy', /^Startup probe failed: $/);
+  assert.equal(containerOf(cluster.pod('slow') as Pod, 'c')?.started, false);
+  await inside('slow', 'touch /tmp/up');
+  const ready = await cluster.whenPodReady('slow');
+  assert.equal(containerOf(ready, 'c')?.started, true);
+  await inside('slow', 'until grep -q liveness /tmp/asked; do sleep 0.1; done');
+  assert.equal(await inside('slow', 'grep -c early /tmp/asked || true'), '0');
+  assert.equal(containerOf(cluster.pod('slow') as Pod, 'c')?.restartCount, 0);
+});
+
+test('a container that never starts up is restarted', async () => {
+  cluster.createPod('stuck', { containers: [{ ...sleeper, startupProbe: exec('exit 3') }] });
+  await cluster.whenPod('stuck', (_, pod) => (containerOf(pod, 'c')?.restartCount ?? 0) > 0);
+  await whenEvent('stuck', 'Killing', /^Container c failed startup probe, will be restarted$/);
+});
+
+test('a TCP port that opens makes a pod Ready', async () => {
+  const command = ['sh', '-c', 'until [ -f /tmp/open ]; do sleep 0.1; done; exec httpd -f -p 9000'];
+  cluster.createPod('tcp', {
+    containers: [{ ...sleeper, command, readinessProbe: { ...often, tcpSocket: { port: 9000 } } }],
+  });
+  await runs('tcp');
+  await whenEvent('tcp', 'Unhealthy', /^Readiness probe failed: dial tcp \S+:9000: connect: connection refused$/);
+  await inside('tcp', 'touch /tmp/open');
+  await cluster.whenPodReady('tcp');
+});
+
+test('a gRPC server that serves makes a pod Ready', async () => {
+  let status = 2;
+  const grpc: Http2Server = createServer();
+  grpc.on('stream', (stream: ServerHttp2Stream) => {
+    stream.on('error', () => {});
+    stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true });
+    stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': 0 }));
+    stream.end(Buffer.from([0, 0, 0, 0, 2, 8, status]));
+  });
+  const listener = await cluster.host.listen(9100, cluster.host.nodeIp);
+  listener.on('connection', (socket) => grpc.emit('connection', socket));
+  const readinessProbe = { ...often, grpc: { port: 9100, service: 'db' } };
+  cluster.createPod('grpc', { hostNetwork: true, containers: [{ ...sleeper, readinessProbe }] });
+  await whenEvent('grpc', 'Unhealthy', /^Readiness probe failed: service unhealthy \(responded with "NOT_SERVING"\)$/);
+  assert.equal(isReady(cluster.pod('grpc')?.status ?? {}), false);
+  status = 1;
+  await cluster.whenPodReady('grpc');
+});
+
+test('a command that takes too long has failed', async () => {
+  const readinessProbe = { ...exec('sleep 60'), timeoutSeconds: 1 };
+  cluster.createPod('hangs', { containers: [{ ...sleeper, readinessProbe }] });
+  await whenEvent(
+    'hangs',
+    'Unhealthy',
+    /^Readiness probe failed: command timed out: "sh -c sleep 60" timed out after 1s$/,
+  );
+});
+
+for (const how of ['SIGTERM', 'SIGKILL'] as const) {
+  test(`keelson restarted by ${how}: the pod stays Ready, and is asked again`, async () => {
+    const name = `stays-${how.toLowerCase()}`;
+    const probes = {
+      startupProbe: exec('echo startup >> /tmp/asked'),
+      readinessProbe: exec('echo readiness >> /tmp/asked'),
+    };
+    cluster.createPod(name, { containers: [{ ...sleeper, ...probes }] });
+    await cluster.whenPodReady(name);
+    const readiness: boolean[] = [];
+    using _ = cluster.api.store.subscribe(() => readiness.push(isReady(cluster.pod(name)?.status ?? {})));
+    await cluster.keelson.kill(how);
+    const begun = Number(await inside(name, 'grep -c readiness /tmp/asked'));
+    await cluster.startKeelson();
+    await inside(name, `until [ $(grep -c readiness /tmp/asked) -gt ${begun + 2} ]; do sleep 0.1; done`);
+    assert.equal(await inside(name, 'grep -c startup /tmp/asked'), '1');
+    assert.ok(readiness.length > 0);
+    assert.deepEqual(
+      readiness.filter((ready) => !ready),
+      [],
+    );
+    assert.equal(cluster.api.store.get(PODS, 'default', name)?.metadata.deletionTimestamp, undefined);
+  });
+}
