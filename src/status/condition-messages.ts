@@ -19,34 +19,24 @@ const explained: ReadonlySet<string> = new Set([
 /** Steps that say why something of a pod ends, not why it does not begin: its conditions are as upstream writes them. */
 const notAdded: ReadonlySet<string> = new Set(['failed', 'resize', 'cleaning', 'stopping', 'preStop']);
 
+/** What is added to the conditions, where anything is. */
+function sentenceOf({ step, text, since }: Explanation): string {
+  if (notAdded.has(step)) return '';
+  const short = text.length > maxTextLength ? `${text.slice(0, maxTextLength)}…` : text;
+  return `${short}, since ${rfc3339(since)}`;
+}
+
 /**
  * Adds the explanation to the conditions that are not fulfilled, behind upstream's own message. It names the
  * moment since when, never how long: a duration would make a new status every second.
  */
 export function withExplanation(status: PodStatus, explanation: Explanation | undefined): PodStatus {
-  if (!explanation || notAdded.has(explanation.step)) return status;
-  const { text, since } = explanation;
-  const short = text.length > maxTextLength ? `${text.slice(0, maxTextLength)}…` : text;
-  const sentence = `${short}, since ${rfc3339(since)}`;
+  const sentence = explanation && sentenceOf(explanation);
+  if (!sentence) return status;
   const add = (condition: PodCondition): PodCondition => {
     const { type, status: verdict, message } = condition;
     if (verdict !== 'False' || !explained.has(type)) return condition;
     return { ...condition, message: message ? `${message}${separator}${sentence}` : sentence };
   };
   return { ...status, conditions: status.conditions?.map(add) ?? [] };
-}
-
-/** Whether two statuses say the same but for the sentences that were added to them. */
-export function differsInSentencesOnly(a: PodStatus, b: PodStatus): boolean {
-  return JSON.stringify(withoutSentences(a)) === JSON.stringify(withoutSentences(b));
-}
-
-function withoutSentences(status: PodStatus): PodStatus {
-  const strip = (condition: PodCondition): PodCondition => {
-    const { type, message } = condition;
-    if (!explained.has(type)) return condition;
-    const own = type === podCondition.readyToStartContainers ? '' : message?.split(separator)[0];
-    return { ...condition, message: own ?? '' };
-  };
-  return { ...status, conditions: status.conditions?.map(strip) ?? [] };
 }

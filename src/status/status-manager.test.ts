@@ -116,6 +116,71 @@ test('how far a pod is on its way is told every two seconds, what keeps it at on
   assert.equal((await o.stored())?.containerStatuses?.[0]?.state?.waiting?.reason, 'ErrImagePull');
 });
 
+test('what a pod waits for alone is written every ten seconds at most, and at once with anything else', async () => {
+  const o = await setUp();
+  const ready = async () => (await o.stored())?.conditions?.find((c) => c.type === 'Ready');
+  const failing = (message: string) => {
+    const failure = { code: 'x', message, since: 0, step: { kind: 'volumes' } } as const;
+    o.state.view = { ...o.state.view, failure };
+    o.statuses.wake(uid);
+  };
+  await o.deliver();
+  await o.clock.advance(1000);
+  failing('configmap "a" not found');
+  await o.clock.advance(1000);
+  const changed = (await ready())?.lastTransitionTime;
+  assert.match(
+    (await ready())?.message ?? '',
+    /^containers with unready status: \[a\]; configmap "a" not found, since \d{4}/,
+  );
+  assert.equal(o.writes().length, 1);
+  for (const name of ['b', 'c', 'd']) {
+    failing(`configmap "${name}" not found`);
+    await o.clock.advance(1000);
+  }
+  assert.equal(o.writes().length, 1);
+  await o.clock.advance(7000);
+  assert.equal(o.writes().length, 2);
+  assert.match((await ready())?.message ?? '', /configmap "d" not found/);
+  assert.equal((await ready())?.lastTransitionTime, changed);
+
+  failing('configmap "e" not found');
+  o.show({ ...observed('running', '10.0.0.9'), containers: [] });
+  o.state.view = { ...o.state.view, problems: new Map([['a', { reason: 'ErrImagePull', message: 'no' }]]) };
+  o.statuses.wake(uid);
+  await o.clock.advance(0);
+  assert.equal(o.writes().length, 3);
+  assert.match((await ready())?.message ?? '', /configmap "e" not found/);
+  await o.clock.advance(60_000);
+  assert.equal(o.writes().length, 3);
+});
+
+test('a sentence that changes while a request is on its way follows in its own time', async () => {
+  const o = await setUp();
+  await o.deliver();
+  const failing = (message: string) => {
+    o.state.view = { ...o.state.view, failure: { code: 'x', message, since: 0, step: undefined } };
+    o.statuses.wake(uid);
+  };
+  const gate = Promise.withResolvers<void>();
+  const patchNow = o.api.patch.bind(o.api);
+  Object.assign(o.api, {
+    patch: async (...args: Parameters<typeof patchNow>) => {
+      await gate.promise;
+      return patchNow(...args);
+    },
+  });
+  failing('first');
+  await o.clock.advance(2000);
+  failing('second');
+  gate.resolve();
+  await o.clock.advance(9_999);
+  assert.equal(o.writes().length, 1);
+  await o.clock.advance(1);
+  const message = (await o.stored())?.conditions?.find((c) => c.type === 'Ready')?.message;
+  assert.match(message ?? '', /the pod cannot be brought up: second/);
+});
+
 test('of what changes while a request is on its way only the newest is sent', async () => {
   const o = await setUp();
   await o.deliver();

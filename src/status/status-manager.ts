@@ -15,7 +15,7 @@ import type { DesiredPod, PodManager } from '../pod/pod-manager.ts';
 import type { ProbeView } from '../probes/probe-results.ts';
 import type { PodResizes } from '../workers/pod-resizes.ts';
 import type { WorkerView } from '../workers/pod-workers.ts';
-import { differsInSentencesOnly, withExplanation } from './condition-messages.ts';
+import { withExplanation } from './condition-messages.ts';
 import { type ExplainInput, type Explanation, explainPod } from './explain-pod.ts';
 import { isNodeCondition } from './generate-conditions.ts';
 import { generatePodStatus } from './generate-pod-status.ts';
@@ -40,11 +40,17 @@ export interface StatusManagerOptions {
   readonly changed: (uid: PodUid) => void;
 }
 
+/** A status, and as JSON what it was before its explanation was added: whether something has happened shows there. */
+interface Version {
+  readonly status: PodStatus;
+  readonly facts: string;
+}
+
 interface Entry {
-  status: PodStatus;
+  latest: Version;
   explanation: Explanation | undefined;
   /** What was last brought to the server in this run. */
-  sent: PodStatus | undefined;
+  sent: Version | undefined;
   /** What the API server holds, as far as we know: the base of the next patch. */
   reported: PodStatus | undefined;
   /** UID of the API object that carries the status: the pod's own, or its mirror's. */
@@ -82,7 +88,7 @@ export class StatusManager {
 
   /** The newest derived status, also of a pod whose source has forgotten it. */
   get(uid: PodUid): PodStatus | undefined {
-    return this.#entries.get(uid)?.status;
+    return this.#entries.get(uid)?.latest.status;
   }
 
   /** Why the pod is not ready, as of now. */
@@ -91,7 +97,7 @@ export class StatusManager {
     const view = this.#o.worker(uid);
     const pod = this.#o.manager.get(uid)?.pod ?? view?.desired?.pod;
     if (!entry || !view || !pod) return undefined;
-    return this.#explain(uid, pod, view, entry.status, entry.explanation);
+    return this.#explain(uid, pod, view, entry.latest.status, entry.explanation);
   }
 
   wake(uid: PodUid): void {
@@ -126,16 +132,16 @@ export class StatusManager {
       problems: view.problems,
       probes,
       inPostStart: view.progress?.step.kind === 'postStart' ? view.progress.step.container : undefined,
-      previous: withForeignConditions(known?.status ?? stored, stored),
+      previous: withForeignConditions(known?.latest.status ?? stored, stored),
       resize: resizes.view(uid),
       hostIPs: hostIPs(),
       runtimeName: this.#o.runtimeName(),
       now: clock.now(),
     });
     const explanation = this.#explain(uid, pod, view, plain, known?.explanation);
-    const status = withExplanation(plain, explanation);
+    const latest: Version = { status: withExplanation(plain, explanation), facts: JSON.stringify(plain) };
     const entry: Entry = known ?? {
-      status,
+      latest,
       explanation,
       sent: undefined,
       reported: undefined,
@@ -146,8 +152,8 @@ export class StatusManager {
       failures: 0,
       timer: undefined,
     };
-    const differs = !known || !differsInSentencesOnly(known.status, status);
-    entry.status = status;
+    const differs = known?.latest.facts !== latest.facts;
+    entry.latest = latest;
     entry.explanation = explanation;
     this.#entries.set(uid, entry);
     if (differs) changed(uid);
@@ -177,26 +183,26 @@ export class StatusManager {
   }
 
   /** How long a report that only tells of progress may wait for better news, in milliseconds. */
-  #pause(desired: DesiredPod, { status, sent, sentAt, failures, objectUid }: Entry): number {
+  #pause(desired: DesiredPod, { latest, sent, sentAt, failures, objectUid }: Entry): number {
     const now = this.#o.clock.now();
     if (failures > 0) return 0;
     const isSame = objectUid === this.#target(desired)?.uid;
-    if (isSame && sent && sent !== status && differsInSentencesOnly(sent, status)) {
-      return JSON.stringify(sent) === JSON.stringify(status) ? 0 : leftOf(sentencePaceMs, sentAt, now);
+    if (isSame && sent && sent.facts === latest.facts) {
+      return isEqual(sent, latest) ? 0 : leftOf(sentencePaceMs, sentAt, now);
     }
-    const starts = status.phase === 'Pending' && !hasNews(status);
+    const starts = latest.status.phase === 'Pending' && !hasNews(latest.status);
     return starts ? leftOf(startingPaceMs, Math.max(desired.seenAt, sentAt), now) : 0;
   }
 
   async #send(uid: PodUid, entry: Entry): Promise<void> {
     entry.sending = true;
     try {
-      let sent: PodStatus | undefined;
+      let sent: Version | undefined;
       // What changes while a request is on its way is found here, not queued: only the newest status counts.
       while (!sent || this.#isOutdated(uid, entry, sent)) {
-        const status = entry.status;
-        await this.#slots.run(this.#stopped.signal, () => this.#sendOnce(uid, entry, status));
-        sent = status;
+        const version = entry.latest;
+        await this.#slots.run(this.#stopped.signal, () => this.#sendOnce(uid, entry, version));
+        sent = version;
         entry.failures = 0;
       }
     } catch (error) {
@@ -217,13 +223,13 @@ export class StatusManager {
     }
     // A sentence that changed meanwhile follows in its own time.
     const desired = this.#o.manager.get(uid);
-    if (desired && entry.failures === 0 && JSON.stringify(entry.sent) !== JSON.stringify(entry.status)) {
-      if (entry.sent && !entry.deleted) this.#sendSoon(desired, entry);
-    }
+    if (!desired || entry.failures > 0 || entry.deleted || !entry.sent) return;
+    if (!isEqual(entry.sent, entry.latest)) this.#sendSoon(desired, entry);
   }
 
   /** Brings one status to the server, then removes the object if that was the last one. */
-  async #sendOnce(uid: PodUid, entry: Entry, status: PodStatus): Promise<void> {
+  async #sendOnce(uid: PodUid, entry: Entry, version: Version): Promise<void> {
+    const { status } = version;
     const { api, manager, log } = this.#o;
     const desired = manager.get(uid);
     const target = desired && this.#target(desired);
@@ -242,9 +248,9 @@ export class StatusManager {
         await api.patch(pods, { namespace, name }, patch, this.#stopped.signal);
       }
       entry.reported = status;
-      entry.sent = status;
+      entry.sent = version;
       entry.sentAt = this.#o.clock.now();
-      if (!differsInSentencesOnly(entry.status, status) || !this.#isToDelete(uid, entry)) return;
+      if (entry.latest.facts !== version.facts || !this.#isToDelete(uid, entry)) return;
       await api.delete(pods, { namespace, name }, { gracePeriodSeconds: 0, uid: target.uid }, this.#stopped.signal);
       entry.deleted = true;
       log.info({ podUid: uid, pod: podKey(desired.pod) }, 'pod removed from the API server');
@@ -257,11 +263,11 @@ export class StatusManager {
   }
 
   /** Whether there is more to tell than a new sentence, or another object to tell it of. */
-  #isOutdated(uid: PodUid, entry: Entry, sent: PodStatus): boolean {
+  #isOutdated(uid: PodUid, entry: Entry, sent: Version): boolean {
     const desired = this.#o.manager.get(uid);
     const target = desired && this.#target(desired);
     const moved = target !== undefined && target.uid !== entry.objectUid;
-    return moved || !differsInSentencesOnly(sent, entry.status) || this.#isToDelete(uid, entry);
+    return moved || sent.facts !== entry.latest.facts || this.#isToDelete(uid, entry);
   }
 
   /** A pod that is deleted at the API server and has left no trace here. */
@@ -279,6 +285,9 @@ export class StatusManager {
     return mirror && { uid: mirror.uid, status: mirror.pod.status };
   }
 }
+
+const isEqual = (a: Version, b: Version): boolean =>
+  a === b || (a.facts === b.facts && JSON.stringify(a.status.conditions) === JSON.stringify(b.status.conditions));
 
 const nothing = () => undefined;
 
