@@ -93,7 +93,7 @@ export class HookRunner {
       });
     } catch (error) {
       if (isAbort(error)) throw error;
-      const message = `HTTP lifecycle hook (${action.path ?? ''}) for ${nameOf(target)} failed - error: ${messageOf(error)}`;
+      const message = `HTTP lifecycle hook (${action.path ?? ''}) for ${nameOf(target)} failed - error: ${error instanceof Error ? error.message : String(error)}`;
       throw new HookError(message, { cause: error });
     }
   }
