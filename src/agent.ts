@@ -121,8 +121,7 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
   if (files) tasks.start('manifests', files.run(signal));
   if (podFeed) tasks.start('pods', podFeed.run(signal));
   if (classes) tasks.start('runtime classes', classes.run(signal));
-  // Pods wait for classes that are not there; they change rarely, and with few pods waiting.
-  using _classChanges = classes?.subscribe(() => podsHalf.workers.wakeAll());
+  using _classChanges = classes?.subscribe((name) => wakePodsOfClass(podsHalf, name));
   const surroundings = Promise.all([services.synced, classes?.synced]);
   tasks.start('pod workers', startPods(podsHalf, surroundings, [files?.synced, podFeed?.synced], signal));
   tasks.start('admin socket', buildAdmin(config, podsHalf, log).run(signal));
@@ -162,6 +161,11 @@ async function connect(config: Config, log: Log): Promise<KubeClient | undefined
     clock,
     log,
   });
+}
+
+/** A pod whose RuntimeClass was not there starts when it comes. */
+function wakePodsOfClass({ manager, workers }: PodsHalf, name: string): void {
+  for (const { uid, pod } of manager.all()) if (pod.spec.runtimeClassName === name) workers.wake(uid);
 }
 
 function joinDisposables(all: readonly (Disposable | undefined)[]): Disposable {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import type { Container, Event, PodSpec } from '../src/api/core-v1.ts';
 import { EVENTS, PODS } from './apiserver/kinds.ts';
@@ -134,6 +135,18 @@ test('strict groups are refused where the runtime merges them', async () => {
   const pod = await cluster.whenPod('strict', ({ phase }) => phase === 'Failed' || phase === 'Succeeded');
   const supported = node.status.features?.supplementalGroupsPolicy === true;
   assert.equal(pod.status?.reason, supported ? undefined : 'SupplementalGroupsPolicyNotSupported');
+});
+
+test('an AppArmor profile is refused where the kernel enforces none', async () => {
+  const module = '/sys/module/apparmor/parameters/enabled';
+  const enabled = existsSync(module) && readFileSync(module, 'utf8').startsWith('Y');
+  cluster.createPod('armored', {
+    securityContext: { appArmorProfile: { type: 'RuntimeDefault' } },
+    containers: [script('true')],
+    restartPolicy: 'Never',
+  });
+  const pod = await cluster.whenPod('armored', ({ phase }) => phase === 'Failed' || phase === 'Succeeded');
+  assert.equal(pod.status?.reason, enabled ? undefined : 'AppArmor');
 });
 
 const names = 'hostname; cat /etc/hosts /etc/resolv.conf';

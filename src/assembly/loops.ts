@@ -113,7 +113,7 @@ export async function keepHouse(
   log: Log,
   signal: AbortSignal,
 ): Promise<void> {
-  const { workers, manager, cache, pleg } = half;
+  const { workers, manager, cache, pleg, sandboxes } = half;
   const node = { kind: 'Node', name: host.nodeName, uid: host.nodeName };
   const options = {
     ready: () => sources.ready() && pleg.healthy,
@@ -122,7 +122,10 @@ export async function keepHouse(
     podsOnDisk: () => volumes.podsOnDisk(),
     podsWithCgroup: async () => (await host.qosCgroups.listPods()).keys(),
     tearDownVolumes: (uid: Parameters<typeof manager.get>[0], s: AbortSignal) => volumes.tearDown(uid, s),
-    removePodDir: (uid: Parameters<typeof manager.get>[0]) => volumes.removePodDir(uid),
+    removePodDir: async (uid: Parameters<typeof manager.get>[0]) => {
+      await volumes.removePodDir(uid);
+      await sandboxes.release(uid);
+    },
     removeCgroup: async (uid: Parameters<typeof manager.get>[0], s: AbortSignal) => {
       const name = (await host.qosCgroups.listPods()).get(uid);
       if (name) await host.qosCgroups.removePod(name, s);
