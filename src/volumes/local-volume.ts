@@ -1,6 +1,7 @@
 import { mkdir, realpath, rmdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { type Exec, ExecError } from '../host/exec.ts';
+import { mountsUnder } from '../host/mount-table.ts';
 import type { Mounts } from '../host/mounts.ts';
 import { AgentError, errnoOf, messageOf } from '../lib/errors.ts';
 import type { LocalVolume } from './compute-persistent-volume.ts';
@@ -104,10 +105,16 @@ const isMounted = async (mounts: Mounts, target: string): Promise<boolean> =>
   (await mounts.list()).some((mount) => mount.target === target);
 
 /** Unmounts the devices that were mounted for all pods and that no pod has mounted any more. */
-export async function releaseDevices(globalDir: string, mounts: Mounts, signal: AbortSignal): Promise<void> {
+export async function releaseDevices(
+  globalDir: string,
+  podsDir: string,
+  mounts: Mounts,
+  signal: AbortSignal,
+): Promise<void> {
   const table = await mounts.list();
+  const used = new Set(mountsUnder(table, podsDir).map(({ device }) => device));
   for (const { target, device } of table.filter((mount) => dirname(mount.target) === globalDir)) {
-    if (table.some((mount) => mount.device === device && mount.target !== target)) continue;
+    if (used.has(device)) continue;
     await mounts.unmount(target, signal);
     await rmdir(target);
   }

@@ -1,5 +1,6 @@
 import type { ConfigMap, Secret } from '../api/core-v1.ts';
 import type { KubeObject } from '../api/meta-v1.ts';
+import { AgentError } from '../lib/errors.ts';
 import { type ObjectKind, type ObjectOf, type ObjectRef, type ObjectSource, refKey } from './object-source.ts';
 
 /** What the manifest directory holds at the moment. */
@@ -39,6 +40,11 @@ export class ManifestObjectSource implements ObjectSource {
     signal: AbortSignal,
   ): Promise<ObjectOf[K] | undefined> {
     signal.throwIfAborted();
+    if (kind !== 'ConfigMap' && kind !== 'Secret') {
+      throw new AgentError('NoApiServer', `there is no API server to ask for ${kind} ${JSON.stringify(name)}`, {
+        hint: 'leave it out of pods of a node by itself, or join a cluster',
+      });
+    }
     if (this.#known.size === 0) this.#load();
     return this.#known.get(refKey({ kind, namespace, name }))?.object as ObjectOf[K] | undefined;
   }

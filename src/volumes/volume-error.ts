@@ -5,6 +5,8 @@ import { AgentError, errnoOf, messageOf } from '../lib/errors.ts';
 /** One volume that could not be set up; `message` is upstream's sentence, fit for an event. */
 export interface VolumeFailure {
   readonly volume: string;
+  /** Of the event: FailedMount, or FailedMapVolume for a device. */
+  readonly reason: string;
   readonly message: string;
   readonly hint?: string;
 }
@@ -28,36 +30,33 @@ export class VolumeError extends AgentError {
   }
 }
 
-/** What went wrong in another step than the set-up itself: the whole sentence, as upstream words it. */
+/** What went wrong in another step than the set-up itself: the whole sentence, as upstream words it. Its code is the event's reason. */
 export class VolumeStepError extends AgentError {
   /** `step` is upstream's, 'MountVolume.MountDevice failed'; `name` the persistent volume's. */
   static of(step: string, name: string, cause: unknown): VolumeStepError {
-    return VolumeStepError.saying(`${step} for volume ${JSON.stringify(name)} : ${messageOf(cause)}`, cause);
+    const reason = step.startsWith('MapVolume') ? eventReason.failedMapVolume : eventReason.failedMount;
+    return VolumeStepError.#saying(reason, `${step} for volume ${JSON.stringify(name)} : ${messageOf(cause)}`, cause);
   }
 
   /** The volume was not got to, because what it stands for is not known or not to be had. */
   static unprocessed(volume: string, cause: unknown): VolumeStepError {
     const lists = `unmounted volumes=[${volume}], unattached volumes=[], failed to process volumes=[${volume}]`;
-    return VolumeStepError.saying(`Unable to attach or mount volumes: ${lists}: ${messageOf(cause)}`, cause);
+    const message = `Unable to attach or mount volumes: ${lists}: ${messageOf(cause)}`;
+    return VolumeStepError.#saying(eventReason.failedMount, message, cause);
   }
 
-  static saying(message: string, cause: unknown): VolumeStepError {
+  static #saying(reason: string, message: string, cause: unknown): VolumeStepError {
     const hint = cause instanceof AgentError ? cause.hint : undefined;
-    return new VolumeStepError('VolumeStep', message, { retryable: true, ...(hint === undefined ? {} : { hint }) });
+    return new VolumeStepError(reason, message, { retryable: true, ...(hint === undefined ? {} : { hint }) });
   }
 }
 
 /** The failure of one volume, in upstream's form: `MountVolume.SetUp failed for volume "x" : …`. */
 export function volumeFailure(volume: string, cause: unknown): VolumeFailure {
-  const hint = cause instanceof AgentError ? cause.hint : undefined;
-  return {
-    volume,
-    message:
-      cause instanceof VolumeStepError
-        ? cause.message
-        : `MountVolume.SetUp failed for volume ${JSON.stringify(volume)} : ${messageOf(cause)}`,
-    ...(hint === undefined ? {} : { hint }),
-  };
+  const hint = cause instanceof AgentError && cause.hint !== undefined ? { hint: cause.hint } : {};
+  if (cause instanceof VolumeStepError) return { volume, reason: cause.code, message: cause.message, ...hint };
+  const message = `MountVolume.SetUp failed for volume ${JSON.stringify(volume)} : ${messageOf(cause)}`;
+  return { volume, reason: eventReason.failedMount, message, ...hint };
 }
 
 /** Names the path in an error of the file system, and says what to do where the operator can do something. */

@@ -17,6 +17,7 @@ import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ConfigMap, Pod, PodSpec, Secret, Volume } from '../api/core-v1.ts';
 import { type PodUid, podUid } from '../api/ids.ts';
+import { ExecError } from '../host/exec.ts';
 import { FakeExec, FakeMounts } from '../host/fake-host.ts';
 import { FakeKubeApi } from '../kubeapi/fake-kubeapi.ts';
 import { ApiError } from '../kubeapi/kube-api.ts';
@@ -55,7 +56,7 @@ class Scene implements AsyncDisposable {
   readonly root: string;
   readonly clock = new FakeClock();
   readonly api: FakeKubeApi;
-  readonly mounts: FakeMounts = new FakeMounts();
+  readonly mounts: FakeMounts;
   readonly exec = new FakeExec();
   readonly logged: string[] = [];
   readonly told: string[] = [];
@@ -63,11 +64,11 @@ class Scene implements AsyncDisposable {
   #stop = new AbortController();
   manager: VolumeManager;
 
-  constructor(before?: Scene) {
+  constructor(before?: Scene, mounts: FakeMounts = before?.mounts ?? new FakeMounts()) {
     this.root = before?.root ?? mkdtempSync(join(tmpdir(), 'volume-manager-'));
     this.api = before?.api ?? new FakeKubeApi(this.clock);
-    if (before) this.mounts = before.mounts;
-    const { api, clock, mounts } = this;
+    this.mounts = mounts;
+    const { api, clock } = this;
     const say = (fields: object, message: string) => this.logged.push(`${message} ${JSON.stringify(fields)}`);
     const log: Log = { ...silentLog, info: say, warn: say };
     const objects = new ApiObjectSource({ api, clock, log });
@@ -572,6 +573,48 @@ test('who gives a volume to a group tells of many files, and of a group that oth
       `other Warning AlreadyMountedVolume The requested fsGroup is ${gid + 1}, but the volume pv-data has GID ${gid}. The volume may not be shareable.`,
     ),
   );
+});
+
+/** mount(8) of NFS as it ends on the machine of this test. */
+class NfsMounts extends FakeMounts {
+  readonly options: string[] = [];
+  stderr = '';
+
+  override async mount(...args: Parameters<FakeMounts['mount']>): Promise<void> {
+    const [source, , type, options] = args;
+    if (type === 'nfs' && this.stderr) {
+      const { stderr } = this;
+      throw new ExecError('mount', stderr, { code: 'ExecFailed', exitCode: 32, stderr, timedOut: false });
+    }
+    this.options.push(`${type} ${source} ${options}`);
+    await super.mount(...args);
+  }
+}
+
+test('an NFS export is mounted with its options; a server that refuses is quoted, a helper that is missing explained', async () => {
+  const mounts = new NfsMounts();
+  await using scene = await new Scene(undefined, mounts).start();
+  await createClaim(scene, 'data', { nfs: { server: 's', path: '/x' }, mountOptions: ['vers=4.2'] });
+  await bind(scene, 'data');
+  const volumes = [claimed('data'), { name: 'w', nfs: { server: 's', path: '/y', readOnly: true } }];
+  const pod = await scene.pod('p', volumes);
+  mounts.stderr = 'mount.nfs: access denied by server while mounting s:/x';
+  assert.deepEqual(
+    (await scene.failure(pod)).failures.map(({ message }) => message),
+    [
+      'MountVolume.SetUp failed for volume "pv-data" : mount: mount.nfs: access denied by server while mounting s:/x',
+      'MountVolume.SetUp failed for volume "w" : mount: mount.nfs: access denied by server while mounting s:/x',
+    ],
+  );
+  assert.deepEqual(readdirSync(scene.path(pod, 'kubernetes.io~nfs')), []);
+  mounts.stderr = 'you might need a /sbin/mount.<type> helper program.';
+  assert.equal((await scene.failure(pod)).hint, 'install it: apt-get install nfs-common');
+  mounts.stderr = '';
+  assert.deepEqual(Object.fromEntries(await scene.setUp(pod)), {
+    v: { hostPath: scene.path(pod, 'kubernetes.io~nfs/pv-data'), readOnly: false },
+    w: { hostPath: scene.path(pod, 'kubernetes.io~nfs/w'), readOnly: true },
+  });
+  assert.deepEqual(mounts.options.slice(1).sort(), ['nfs s:/x vers=4.2', 'nfs s:/y ro']);
 });
 
 test('an image is handed on to the runtime', async () => {

@@ -177,7 +177,7 @@ export class VolumeManager {
       const mounts = await this.#o.mounts.list();
       const own = [join(this.#realPods, uid), join(this.#memory, uid)].flatMap((dir) => mountsUnder(mounts, dir));
       for (const { target } of own.reverse()) await this.#o.mounts.unmount(target, signal);
-      await this.#devices(() => releaseDevices(this.#globalDir, this.#o.mounts, signal));
+      await this.#devices(() => releaseDevices(this.#globalDir, this.#realPods, this.#o.mounts, signal));
       await removeTree(join(this.#podsDir, uid, 'volume-subpaths'));
       await removeTree(join(this.#podsDir, uid, 'volumes'));
       await removeTree(join(this.#memory, uid));

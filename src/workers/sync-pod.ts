@@ -222,10 +222,14 @@ export class SyncPod implements PodSteps {
     } catch (error) {
       if (!isAbort(error)) {
         // One event for each volume, so that each can be counted and goes away by itself.
-        const texts =
-          error instanceof VolumeError ? error.failures.map((f) => withHint(f.message, f.hint)) : [adviceOf(error)];
+        const { failedMount } = eventReason;
+        const failures =
+          error instanceof VolumeError
+            ? error.failures
+            : [{ reason: failedMount, message: adviceOf(error), hint: undefined }];
         const ref = podReference(desired.pod);
-        for (const text of texts) this.#o.events.event(ref, 'Warning', eventReason.failedMount, text);
+        for (const { reason, message, hint } of failures)
+          this.#o.events.event(ref, 'Warning', reason, withHint(message, hint));
       }
       throw error;
     }
