@@ -73,6 +73,12 @@ test('a name that is too long for the kernel is said', async () => {
   assert.match(parts.events.lines.join(), /^Warning FailedCreatePodSandBox: .*failed to construct FQDN/);
 });
 
+test("but not of a pod that has the host's name", async () => {
+  using parts = podParts();
+  await make(parts, { subdomain: 's'.repeat(60), setHostnameAsFQDN: true, hostNetwork: true });
+  assert.equal(called(parts)[0].hostname, undefined);
+});
+
 test('what DNS has to leave out is said when the sandbox is made, not with each container', async () => {
   using parts = podParts();
   const nameservers = ['10.0.0.1', '10.0.0.2', '10.0.0.3', '10.0.0.4'];

@@ -99,7 +99,7 @@ export class SandboxMaker {
   async #prepare({ pod, uid, source, seenAt }: DesiredPod, request: SandboxRequest): Promise<PreparedSandbox> {
     const { podLogsDir, clusterDomain, dns, runtimeClasses } = this.#o;
     const { attempt, fresh, cgroupParent, resources, overhead } = request;
-    const hostname = kernelHostname(pod, clusterDomain);
+    const hostname = pod.spec.hostNetwork ? '' : kernelHostname(pod, clusterDomain);
     // A class that was removed meanwhile takes nothing away from what runs under it.
     const gone = !fresh && runtimeClasses?.has(pod.spec.runtimeClassName ?? '') === false;
     const handler = gone ? '' : runtimeHandler(pod, runtimeClasses);
