@@ -78,6 +78,7 @@ export const podCondition = {
   disruptionTarget: 'DisruptionTarget',
   resizePending: 'PodResizePending',
   resizeInProgress: 'PodResizeInProgress',
+  allContainersRestarting: 'AllContainersRestarting',
 } as const;
 
 export const conditionReason = {
@@ -88,5 +89,6 @@ export const conditionReason = {
   podCompleted: 'PodCompleted',
   podFailed: 'PodFailed',
   terminationByKubelet: 'TerminationByKubelet',
+  restartAllContainersStarted: 'RestartAllContainersStarted',
   error: 'Error',
 } as const;

@@ -1,6 +1,8 @@
 import type { ContainerStatus, Pod, PodCondition, PodPhase } from '../api/core-v1.ts';
 import { isSidecar } from '../api/pod.ts';
 import { conditionReason, podCondition } from '../api/reasons.ts';
+import { resettable, restartsAllContainers } from '../kuberuntime/restart-rules.ts';
+import type { ObservedPod } from '../pod/observed.ts';
 import type { TerminationCause } from '../workers/worker-state.ts';
 import { hasStarted } from './generate-phase.ts';
 
@@ -20,6 +22,7 @@ const nodeConditions: ReadonlySet<string> = new Set([
   podCondition.scheduled,
   podCondition.resizePending,
   podCondition.resizeInProgress,
+  podCondition.allContainersRestarting,
 ]);
 
 /** Whether the condition is the node's to write. DisruptionTarget belongs to whoever disrupts the pod. */
@@ -62,6 +65,18 @@ export function disruptionVerdict(
   const text = cause?.kind === 'evicted' ? disruptionMessage(cause.reason, cause.message) : undefined;
   if (text === undefined) return [];
   return [{ type, status: 'True', reason: conditionReason.terminationByKubelet, message: text }];
+}
+
+/** For pods with a rule that restarts all containers: whether that is under way (KEP-5532). */
+export function restartingVerdict(pod: Pod, observed: ObservedPod | undefined, phase: PodPhase): ConditionVerdict[] {
+  const rules = resettable(pod).flatMap((c) => (c.restartPolicy && c.restartPolicyRules) || []);
+  if (!rules.some((rule) => rule.action === 'RestartAllContainers')) return [];
+  const type = podCondition.allContainersRestarting;
+  if (phase === 'Succeeded') return [{ type, status: 'False', reason: conditionReason.podCompleted }];
+  if (phase === 'Failed') return [{ type, status: 'False', reason: conditionReason.podFailed }];
+  if (!restartsAllContainers(pod, observed)) return [{ type, status: 'False' }];
+  const message = 'container exited with restart policy rule';
+  return [{ type, status: 'True', reason: conditionReason.restartAllContainersStarted, message }];
 }
 
 function disruptionMessage(reason: string, message: string): string | undefined {

@@ -179,6 +179,11 @@ const withContainer = (pod: Pod, a: Partial<Container>, b: Partial<Container> = 
     ],
   },
 });
+const restartsAll = (pod: Pod): Pod =>
+  withContainer(policy('Never')(pod), {
+    restartPolicy: 'Never',
+    restartPolicyRules: [{ action: 'RestartAllContainers', exitCodes: { operator: 'In', values: [42] } }],
+  });
 const evicted = (reason: string) => ({ kind: 'evicted', reason, message: 'm' }) as const;
 const reported = (name: string, containerID: string): ContainerStatus => ({
   ...{ name, containerID, ready: true, started: true, restartCount: 0, image: 'i', imageID: 'r' },
@@ -395,6 +400,25 @@ const cases: Record<string, Case> = {
     observed: observed(ended('a', 42), ended('b', 0)),
     expect: phase,
     is: ['Running'],
+  },
+  'a rule that restarts all containers: the pod goes on, and says so until they are gone': {
+    pod: restartsAll,
+    observed: observed(ended('a', 42), ended('b', 137)),
+    expect: (s) => [s.phase, ...conditions(s).slice(-1)],
+    is: ['Running', 'AllContainersRestarting=True RestartAllContainersStarted'],
+  },
+  'all containers were removed to be started anew': {
+    pod: restartsAll,
+    observed: observed(),
+    previous: {
+      phase: 'Running',
+      containerStatuses: [
+        { ...reported('a', 'containerd://a-id'), state: { terminated: { exitCode: 42 } } },
+        { ...reported('b', 'containerd://b-id'), state: { terminated: { exitCode: 137 } } },
+      ],
+    },
+    expect: (s) => [s.phase, ...conditions(s).slice(-1)],
+    is: ['Running', 'AllContainersRestarting=False'],
   },
   'a rule that does not fit leaves the decision to the policy': {
     pod: (p) =>

@@ -10,7 +10,12 @@ import type { ResizeView } from '../workers/pod-resizes.ts';
 import type { ContainerProblem } from '../workers/problems.ts';
 import { isEnding, isStopped, type WorkerState } from '../workers/worker-state.ts';
 import { lostState } from './container-state.ts';
-import { type ConditionVerdict, disruptionVerdict, generateConditions } from './generate-conditions.ts';
+import {
+  type ConditionVerdict,
+  disruptionVerdict,
+  generateConditions,
+  restartingVerdict,
+} from './generate-conditions.ts';
 import { generateContainerStatuses } from './generate-container-statuses.ts';
 import { generatePhase, hasStarted } from './generate-phase.ts';
 import { limitMessages } from './limit-messages.ts';
@@ -58,6 +63,7 @@ export function generatePodStatus(input: PodStatusInput): PodStatus {
   const verdicts = [
     ...resizeConditions(resize),
     ...generateConditions(pod, { init, regular }, phase, sandboxReady, previous?.conditions ?? []),
+    ...restartingVerdict(pod, observed, phase),
     ...disruptionVerdict(evicted, previous?.conditions ?? []),
   ];
   // Reason and message belong to the phase that they were given with.
