@@ -23,6 +23,13 @@ export class TestRegistry {
   denied = 0;
   /** Every answer waits this long. */
   delayMs = 0;
+  /** Layers come by so many bytes in each quarter of a second; undefined as fast as it goes. */
+  layerBytesPerTick: number | undefined;
+  /** Layers that are being sent now, by repository, and how many at most were at a time. */
+  readonly sending = new Set<string>();
+  mostAtOnce = 0;
+  /** Called when the first byte of a layer was sent. */
+  onLayer: (repository: string) => void = () => {};
   readonly #options: RegistryOptions;
   readonly #server = createServer((request, response) => void this.#handle(request, response));
   #failures: { left: number; status: number } = { left: 0, status: 500 };
@@ -67,7 +74,29 @@ export class TestRegistry {
     response.setHeader('content-type', blob.mediaType);
     response.setHeader('content-length', blob.content.length);
     response.setHeader('docker-content-digest', blob.digest);
-    response.end(request.method === 'HEAD' ? undefined : blob.content);
+    if (request.method === 'HEAD') return void response.end();
+    if (kind === 'blobs' && blob.mediaType.includes('layer')) return this.#sendLayer(repository, blob, response);
+    response.end(blob.content);
+  }
+
+  async #sendLayer(repository: string, { content }: Blob, response: ServerResponse): Promise<void> {
+    this.sending.add(repository);
+    this.mostAtOnce = Math.max(this.mostAtOnce, this.sending.size);
+    response.once('close', () => this.sending.delete(repository));
+    let sent = 0;
+    while (
+      this.layerBytesPerTick !== undefined &&
+      sent + this.layerBytesPerTick < content.length &&
+      !response.destroyed
+    ) {
+      response.write(content.subarray(sent, sent + this.layerBytesPerTick));
+      sent += this.layerBytesPerTick;
+      this.onLayer(repository);
+      await delay(250);
+    }
+    // Whoever has the last byte may go on before we hear of it.
+    this.sending.delete(repository);
+    response.end(content.subarray(sent));
   }
 
   #allowed(request: IncomingMessage): boolean {
