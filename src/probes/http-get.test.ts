@@ -130,6 +130,35 @@ test('any status is an answer, with at most 10 KiB of its body', async () => {
   assert.equal(answer.body, 'x'.repeat(10 * 1024));
 });
 
+const strange: Record<string, { raw: string; expect: { status: number; body: string } }> = {
+  'bare line feeds': { raw: 'HTTP/1.1 200 OK\nX: y\n\nhi', expect: { status: 200, body: 'hi' } },
+  'no reason': { raw: 'HTTP/1.0 204\r\n\r\n', expect: { status: 204, body: '' } },
+  'two lengths': {
+    raw: 'HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n',
+    expect: { status: 200, body: 'hi' },
+  },
+  'word to go on, and then its answer': {
+    raw: 'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\nhi',
+    expect: { status: 200, body: 'hi' },
+  },
+  'another protocol': {
+    raw: 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n',
+    expect: { status: 101, body: '' },
+  },
+};
+
+for (const [sentence, { raw, expect }] of Object.entries(strange)) {
+  test(`a server that answers with ${sentence}`, async () => {
+    using server = await listen(
+      createTcpServer((socket) => {
+        socket.on('error', () => {});
+        socket.once('data', () => socket.end(raw));
+      }),
+    );
+    assert.deepEqual(await httpGet(get(server.port), signal), expect);
+  });
+}
+
 test('redirects to the same host are followed, with the headers', async () => {
   const visits: string[] = [];
   const answer = await answerOf(

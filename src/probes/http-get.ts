@@ -51,6 +51,8 @@ const maxBodyBytes = 10 * 1024;
 const maxRedirects = 10;
 const probeUserAgent = 'kube-probe/1.36';
 
+/** Many a health check is a line of shell: bare line feeds and headers beyond the letter of the RFC are read, as Go does. */
+const lenient = { insecureHTTPParser: true, maxHeaderSize: 1 << 20 } as const;
 // Every request has a connection of its own, as a client that comes anew would.
 const httpAgent = new HttpAgent({ keepAlive: false });
 const httpsAgent = new HttpsAgent({ keepAlive: false, maxCachedSessions: 0, rejectUnauthorized: false });
@@ -122,17 +124,24 @@ class Exchange {
   };
 
   #send(): void {
-    const { scheme, host, port, path } = this.#hop;
+    const hop = this.#hop;
+    const { scheme, host, port, path } = hop;
     const headers = headersOf(this.#get, this.#hop.authority);
     const secure = scheme === 'HTTPS';
     const agent = secure ? httpsAgent : httpAgent;
-    const options: RequestOptions = { host, port, path, headers, agent, maxHeaderSize: 1 << 20 };
+    const options: RequestOptions = { host, port, path, headers, agent, ...lenient };
     try {
       const request = secure ? httpsRequest(options) : httpRequest(options);
       this.#current = request;
       this.#responded = false;
       request.on('response', (response) => this.#receive(response));
-      request.on('error', (error) => this.#fail(networkErrorText(error, hostPort(host, port)), { cause: error }));
+      request.on('upgrade', ({ statusCode = 0 }, socket) => {
+        socket.destroy();
+        this.#answer(statusCode, []);
+      });
+      request.on('error', (error) => {
+        if (this.#hop === hop) this.#fail(networkErrorText(error, hostPort(host, port)), { cause: error });
+      });
       request.end();
     } catch (error) {
       // A header or path that must not be sent at all.
@@ -158,10 +167,7 @@ class Exchange {
   #read(response: IncomingMessage): void {
     const chunks: Buffer[] = [];
     let length = 0;
-    const done = () => {
-      const body = Buffer.concat(chunks).toString('utf8', 0, maxBodyBytes);
-      if (this.#settle()) this.#resolve({ status: response.statusCode ?? 0, body });
-    };
+    const done = () => this.#answer(response.statusCode ?? 0, chunks);
     response.on('data', (chunk: Buffer) => {
       chunks.push(chunk);
       length += chunk.length;
@@ -169,6 +175,11 @@ class Exchange {
     });
     response.on('end', done);
     response.on('error', (error) => this.#fail(networkErrorText(error, ''), { cause: error }));
+  }
+
+  #answer(status: number, chunks: readonly Buffer[]): void {
+    if (!this.#settle()) return;
+    this.#resolve({ status, body: Buffer.concat(chunks).toString('utf8', 0, maxBodyBytes) });
   }
 
   /** Where to go on; undefined when this response is the answer. */
