@@ -12,8 +12,7 @@ export type SyncStep =
   | { readonly kind: 'sandbox' }
   | { readonly kind: 'image'; readonly container: string; readonly image: string }
   | { readonly kind: 'create'; readonly container: string }
-  | { readonly kind: 'postStart'; readonly container: string }
-  | { readonly kind: 'preStop'; readonly container: string };
+  | { readonly kind: 'postStart'; readonly container: string };
 
 export type TellStep = (step: SyncStep) => void;
 
@@ -26,7 +25,6 @@ const order: readonly SyncStep['kind'][] = [
   'image',
   'create',
   'postStart',
-  'preStop',
 ];
 
 /** Whether the work has got further than where it was. */

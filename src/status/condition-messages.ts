@@ -17,7 +17,7 @@ const explained: ReadonlySet<string> = new Set([
 ]);
 
 /** Steps that say why something of a pod ends, not why it does not begin: its conditions are as upstream writes them. */
-const notAdded: ReadonlySet<string> = new Set(['failed', 'resize', 'cleaning', 'stopping', 'preStop']);
+const notAdded: ReadonlySet<string> = new Set(['failed', 'resize', 'cleaning', 'stopping']);
 
 /** What is added to the conditions, where anything is. */
 function sentenceOf({ step, text, since }: Explanation): string {

@@ -83,18 +83,13 @@ function transitionOf(status: PodStatus, type: string): { readonly since?: numbe
 }
 
 function stopping({ worker, status }: ExplainInput): Finding | undefined {
-  const { state, progress } = worker;
+  const { state } = worker;
   if (state.phase !== 'terminating') return { step: 'cleaning', text: 'has stopped, its volumes are being taken down' };
   if (worker.failure) return { step: 'stopping', text: `cannot be stopped: ${worker.failure.message}` };
   const alive = [...(status.initContainerStatuses ?? []), ...(status.containerStatuses ?? [])]
     .filter((s) => s.state?.running)
     .map((s) => s.name);
   const until = state.since + state.gracePeriodSeconds * 1000;
-  if (progress?.step.kind === 'preStop') {
-    const { container } = progress.step;
-    const text = `is being stopped: the preStop hook of container ${container} runs`;
-    return { step: 'preStop', subject: container, text, since: progress.since, until };
-  }
   const text = alive.length > 0 ? `is being stopped: ${naming(alive)} still running` : 'is being stopped';
   return { step: 'stopping', text, since: state.since, until };
 }
@@ -156,8 +151,6 @@ function stepText(step: SyncStep, pullProgress: ExplainInput['pullProgress']): s
       return `container ${step.container} is being created`;
     case 'postStart':
       return `the postStart hook of container ${step.container} runs`;
-    case 'preStop':
-      return `the preStop hook of container ${step.container} runs`;
     default:
       return step satisfies never;
   }
