@@ -23,7 +23,9 @@ const signal = AbortSignal.timeout(180_000);
 let host: TestHost;
 
 before(async () => {
-  host = await TestHost.boot('cri', { images: [busyboxImage(IMAGE, ['sh', '-c', STEERED])] });
+  host = await TestHost.boot('cri', {
+    images: [busyboxImage(IMAGE, ['sh', '-c', STEERED]), busyboxImage('docker.io/library/short:1')],
+  });
 });
 after(() => host[Symbol.asyncDispose]());
 

@@ -9,7 +9,11 @@ const IMAGE = 'registry.test/app:1';
 const signal = new AbortController().signal;
 
 criContract('fake', () => {
-  const fake = new FakeCri({ clock: new FakeClock(), images: [IMAGE], handlers: ['other'] });
+  const fake = new FakeCri({
+    clock: new FakeClock(),
+    images: [IMAGE, 'docker.io/library/short:1'],
+    handlers: ['other'],
+  });
   return {
     runtime: fake.runtime,
     images: fake.images,
@@ -41,7 +45,7 @@ test('an injected error comes as often as told', async () => {
 });
 
 test('a blocked call waits for its release, or for its caller to give up', async () => {
-  const fake = new FakeCri({ clock: new FakeClock(), images: [IMAGE] });
+  const fake = new FakeCri({ clock: new FakeClock(), images: [IMAGE, 'docker.io/library/short:1'] });
   const release = fake.block('PullImage');
   const caller = new AbortController();
   const given = fake.images.pullImage({ image: IMAGE }, undefined, {}, caller.signal);
@@ -54,7 +58,7 @@ test('a blocked call waits for its release, or for its caller to give up', async
 
 test('a container that ignores SIGTERM is killed when its time is over', async () => {
   const clock = new FakeClock();
-  const fake = new FakeCri({ clock, images: [IMAGE] });
+  const fake = new FakeCri({ clock, images: [IMAGE, 'docker.io/library/short:1'] });
   const id = await runningContainer(fake);
   fake.ignoreTerm(id);
   const stopped = fake.runtime.stopContainer(id, 30, signal);
@@ -66,7 +70,7 @@ test('a container that ignores SIGTERM is killed when its time is over', async (
 });
 
 test('both event streams tell of starts and exits', async () => {
-  const fake = new FakeCri({ clock: new FakeClock(), images: [IMAGE], events: true });
+  const fake = new FakeCri({ clock: new FakeClock(), images: [IMAGE, 'docker.io/library/short:1'], events: true });
   const tasks = fake.taskEvents(signal)[Symbol.asyncIterator]();
   const events = fake.runtime.getContainerEvents(signal)[Symbol.asyncIterator]();
   const id = await runningContainer(fake);

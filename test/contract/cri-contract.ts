@@ -231,6 +231,17 @@ export function criContract(kind: string, fixture: () => CriFixture): void {
     assert.ok((found?.size ?? 0) > 0);
   });
 
+  contract('a short name is one of docker.io', async () => {
+    const { images } = fixture();
+    const full = 'docker.io/library/short:1';
+    const found = await images.imageStatus({ image: full }, signal);
+    assert.ok(found?.repoTags?.includes(full));
+    for (const image of ['short:1', 'library/short:1', 'docker.io/short:1']) {
+      assert.equal((await images.imageStatus({ image }, signal))?.id, found?.id, image);
+    }
+    assert.equal(await images.imageStatus({ image: 'short:2' }, signal), undefined);
+  });
+
   contract('a sandbox keeps the handler that it runs under', async () => {
     const { runtime, sandboxConfig } = fixture();
     const ids = new Map<string, string>();
