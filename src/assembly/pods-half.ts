@@ -95,6 +95,7 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
     clock,
     log,
     wake,
+    answered: (uid) => statuses.wake(uid),
   });
   const pleg = new Pleg({ runtime, cache, clock, log, wake, terminationMessage: lastWordsOf });
   const dirs = new PodDirs({

@@ -42,7 +42,7 @@ async function setUp(container: Partial<Container>, over: { init?: boolean; rand
     ? { initContainers: [sidecar], containers: [] }
     : { containers: [{ name: 'c', ...container }] };
   const pod: Pod = { metadata: { name: 'p', namespace: 'ns', uid }, spec };
-  const world = { pod: pod as Pod | undefined, terminating: false, wakes: 0 };
+  const world = { pod: pod as Pod | undefined, terminating: false, wakes: 0, answered: 0 };
   const observe = (id: ContainerId, state: ObservedContainer['state'] = 'running', startedAt = clock.now()) => {
     const common = { name: 'c', sandboxId: sandboxId(sandbox), attempt: 0, createdAt: 0, finishedAt: 0, exitCode: 0 };
     const words = { reason: '', message: '', image: '', imageRef: '', hash: '', terminationMessage: '' };
@@ -59,6 +59,9 @@ async function setUp(container: Partial<Container>, over: { init?: boolean; rand
       pod: () => world.pod && { pod: world.pod, mirror: undefined, terminating: world.terminating },
       wake: () => {
         world.wakes++;
+      },
+      answered: () => {
+        world.answered++;
       },
       random: () => over.random ?? 0,
     });
@@ -86,9 +89,10 @@ test('readiness is asked at once, then once a period, and a change wakes the pod
   t.says['readiness'] = 1;
   await t.clock.advance(10_000);
   assert.equal(t.verdict(t.id, 'readiness'), 'success');
+  assert.deepEqual([t.world.wakes, t.world.answered], [1, 2]);
   await t.clock.advance(10_000);
   assert.equal(t.verdict(t.id, 'readiness'), 'failure');
-  assert.equal(t.world.wakes, 2);
+  assert.deepEqual([t.world.wakes, t.world.answered], [2, 2]);
   const line = 'Warning Unhealthy spec.containers{c}: Readiness probe failed: ';
   assert.deepEqual(t.events.lines, [line, line]);
 });

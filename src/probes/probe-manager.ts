@@ -46,6 +46,8 @@ export interface ProbeManagerOptions {
   readonly log: Log;
   /** Called when a verdict changed. */
   readonly wake: (uid: PodUid) => void;
+  /** Called when a probe began to answer otherwise, and its verdict stands yet: of interest to who explains a pod. */
+  readonly answered?: (uid: PodUid) => void;
   /** In [0, 1). */
   readonly random?: () => number;
 }
@@ -266,7 +268,9 @@ export class ProbeManager {
       if (entry.asking !== asking) return;
       entry.asking = undefined;
       entry.dueAt = nextDue(entry.dueAt ?? askedAt, clock.monotonic(), probeNumbers(entry.wanted.probe).periodMs);
+      const kindBefore = entry.last?.kind;
       this.#take(entry, answer, { lateMs, lostMs });
+      if (entry.last?.kind !== kindBefore) this.#o.answered?.(entry.uid);
     } catch (error) {
       // Held or forgotten meanwhile: whoever did that knows what comes next.
       if (entry.asking !== asking) return;
