@@ -95,6 +95,7 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
     volumes,
     objects,
     node: () => node.controller.current(),
+    refreshNode: (s) => node.controller.refresh(s),
     services: () => services.services(),
     servicesSynced: services.synced,
     runtimeClasses: classes?.store,

@@ -42,6 +42,7 @@ export interface PodsHalfInput {
   readonly volumes: VolumeManager;
   readonly objects: ObjectSource;
   readonly node: () => Node | undefined;
+  readonly refreshNode: (signal: AbortSignal) => Promise<void>;
   readonly services: () => Iterable<Service>;
   /** Resolves when the Services have been read. */
   readonly servicesSynced: Promise<void>;
@@ -178,6 +179,7 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
     resizes,
     startTime: (uid) => statuses.get(uid)?.startTime,
     node: input.node,
+    refreshNode: input.refreshNode,
     wake: (uid) => workers.wake(uid),
     networkProblem: input.networkProblem,
   });

@@ -80,6 +80,15 @@ export class NodeController {
     return this.#store.onChange(listener);
   }
 
+  /** Reads the Node now, for whom the watch may not have brought its newest labels yet. What cannot be read stays as it is. */
+  async refresh(signal: AbortSignal): Promise<void> {
+    const { api, log } = this.#parts;
+    await (api && this.#fetch(api, signal))?.catch((error: unknown) => {
+      if (signal.aborted) throw error;
+      log.warn(errorFields(error), 'cannot read the node');
+    });
+  }
+
   /** Computes and writes the status now, because something that it tells has changed. */
   wake(): void {
     this.#woken = true;

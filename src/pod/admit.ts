@@ -47,7 +47,9 @@ export function findObstacles(pod: Pod, node: Node | undefined, others: readonly
   if (!node) return { refusals: [], shortages: [] };
   const allocatable = node.status?.allocatable;
   const refusals = [
-    matchesNode(pod, node) ? undefined : predicate('NodeAffinity', nodeAffinityMessage),
+    matchesNode(pod, node)
+      ? undefined
+      : predicate(nodeAffinityReason, "node(s) didn't match Pod's node affinity/selector"),
     pod.spec.nodeName && pod.spec.nodeName !== node.metadata.name
       ? predicate('NodeName', "node(s) didn't match the requested node name")
       : undefined,
@@ -71,7 +73,9 @@ export const shortageRefusal = ({ resource, requested, used, capacity }: Shortag
   message: `Node didn't have enough resource: ${resource}, requested: ${requested}, used: ${used}, capacity: ${capacity}`,
 });
 
-const nodeAffinityMessage = "node(s) didn't match Pod's node affinity/selector";
+/** The only refusal that is worth a second look: labels change. */
+export const nodeAffinityReason = 'NodeAffinity';
+
 const predicate = (name: string, description: string): Refusal => ({
   reason: name,
   message: `Predicate ${name} failed: ${description}`,

@@ -47,6 +47,7 @@ function setUp() {
   const cgroups = new FakeCgroups();
   const state = {
     node: undefined as Node | undefined,
+    freshNode: undefined as Node | undefined,
     networkProblem: undefined as string | undefined,
     startTime: undefined as string | undefined,
     /** Whose liveness probe failed, by container id. */
@@ -75,6 +76,9 @@ function setUp() {
     log: silentLog,
     isolation: { allowedSysctls: [], appArmor: false },
     node: () => state.node,
+    refreshNode: async () => {
+      state.node = state.freshNode ?? state.node;
+    },
     wake: (uid) => woken.push(uid),
     networkProblem: () => state.networkProblem,
   });
@@ -331,4 +335,14 @@ test('a pod known from the runtime alone is stopped and purged too', async () =>
   await o.steps.purge(uid, undefined, signal);
   assert.deepEqual(await o.fake.runtime.listContainers({}, signal), []);
   assert.equal(o.cache.get(uid), undefined);
+});
+
+test('a label that the pod is looking for may be younger than what is known of the node', async () => {
+  using o = setUp();
+  o.state.node = { metadata: { name: 'n' } };
+  const desired = desiredPod({ nodeSelector: { disk: 'ssd' } });
+  assert.equal((await o.sync(desired)).terminate?.kind, 'rejected');
+  o.state.freshNode = { metadata: { name: 'n', labels: { disk: 'ssd' } } };
+  assert.equal((await o.sync(desired)).terminate, undefined);
+  assert.deepEqual(lines(o), ['a running', 'b running']);
 });

@@ -12,7 +12,10 @@ import type { SyncResult } from '../kuberuntime/sync-result.ts';
 import type { Clock } from '../lib/clock.ts';
 import { AgentError, adviceOf, errorFields, isAbort, withHint } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
+import { nodeAffinityReason } from '../pod/admit.ts';
+import type { AdmissionDecision } from '../pod/decide-admission.ts';
 import type { IsolationFacts } from '../pod/isolation-violation.ts';
+import type { ObservedPod } from '../pod/observed.ts';
 import type { Pleg } from '../pod/pleg.ts';
 import type { PodCache } from '../pod/pod-cache.ts';
 import type { DesiredPod, PodManager } from '../pod/pod-manager.ts';
@@ -60,6 +63,8 @@ export interface SyncPodOptions {
   /** The pod's startTime as it is reported, RFC 3339. */
   readonly startTime: (uid: PodUid) => string | undefined;
   readonly node: () => Node | undefined;
+  /** Resolves when `node` gives what the API server has now, as far as that can be had. */
+  readonly refreshNode: (signal: AbortSignal) => Promise<void>;
   /** Looks at a pod again. */
   readonly wake: (uid: PodUid) => void;
   /** Why pods cannot have a network now, or undefined. Host-network pods do not care. */
@@ -92,7 +97,7 @@ export class SyncPod implements PodSteps {
     const { uid } = wanted;
     const observed = cache.get(uid);
     if (!this.#admission.isIn(uid)) {
-      const decision = this.#admission.enter(wanted, observed);
+      const decision = await this.#enter(wanted, observed, signal);
       if (decision.type === 'reject') return this.#reject(wanted, memory, decision);
       // Others have to leave first, and whoever leaves has this pod looked at again.
       if (decision.type === 'wait') {
@@ -128,6 +133,14 @@ export class SyncPod implements PodSteps {
     this.#reportBackOff(desired, actions, memory);
     await this.#observe(uid, actions, results, signal);
     return this.#outcome(desired, actions, results, resizeAt);
+  }
+
+  /** The pod's binding may be younger than what we know of the node's labels. */
+  async #enter(wanted: DesiredPod, observed: ObservedPod | undefined, signal: AbortSignal): Promise<AdmissionDecision> {
+    const decision = this.#admission.enter(wanted, observed);
+    if (decision.type !== 'reject' || decision.reason !== nodeAffinityReason) return decision;
+    await this.#o.refreshNode(signal);
+    return this.#admission.enter(wanted, observed);
   }
 
   /** Takes up what was just started; anything more than that, or less, is worth a look at the whole pod. */
