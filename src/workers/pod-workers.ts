@@ -102,7 +102,7 @@ export interface PodWorkersOptions {
 }
 
 const retry = { initialMs: 500, maxMs: 10_000 } as const;
-/** Upstream's default grace for a pod of which only the runtime knows. */
+/** The API's own default; also for a pod of which only the runtime knows, which may have data to save like any other. */
 const defaultGraceSeconds = 30;
 
 /**
