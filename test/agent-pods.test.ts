@@ -246,7 +246,8 @@ test("an image behind credentials is pulled with the pod's secret, and not witho
   const image = `${registry}/team/app:1`;
   using server = new TestRegistry({
     listener: await cluster.host.listen(5000),
-    images: [busyboxImage(image)],
+    // Not the image that the other pods run under another name: who may have that would be decided here too.
+    images: [busyboxImage(image, ['true'])],
     credentials: { username: 'bob', password: 's3cret' },
   }).start();
   const auths = { [registry]: { username: 'bob', password: 's3cret' } };
