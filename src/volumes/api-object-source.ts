@@ -10,6 +10,7 @@ import {
   type Resource,
   secrets,
 } from '../kubeapi/resources.ts';
+import { type BackoffPolicy, backoffDelay } from '../lib/backoff.ts';
 import type { Clock } from '../lib/clock.ts';
 import { AgentError, errorFields } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
@@ -21,7 +22,8 @@ type Held = ObjectOf[ObjectKind];
 interface Watched {
   readonly ref: ObjectRef;
   readonly owners: Set<string>;
-  readonly reflector: Reflector<Held>;
+  /** Undefined for what may only be read: that is asked for anew each time. */
+  readonly reflector: Reflector<Held> | undefined;
   readonly stop: AbortController;
   /** The answer to the first question, until the reflector knows better. A failed one is asked again. */
   first: Promise<Held | undefined> | undefined;
@@ -44,6 +46,11 @@ const resources: Readonly<Record<ObjectKind, Resource<Held>>> = {
   SignerTrustBundles: clusterTrustBundles,
 };
 
+/** A node's rights to these are for single reads: a watch would be refused. */
+const readOnly: ReadonlySet<ObjectKind> = new Set(['PersistentVolumeClaim', 'PersistentVolume']);
+/** How often such an object is looked at while somebody waits for it. */
+const lookAgain: BackoffPolicy = { initialMs: 500, maxMs: 8_000 };
+
 const queryOf = ({ kind, namespace, name }: ObjectRef): ListQuery => ({
   ...(namespace === '' ? {} : { namespace }),
   fieldSelector: kind === 'SignerTrustBundles' ? `spec.signerName=${name}` : `metadata.name=${name}`,
@@ -52,6 +59,9 @@ const queryOf = ({ kind, namespace, name }: ObjectRef): ListQuery => ({
 /**
  * The objects that volumes are made from, as the API server has them, each that a pod on this node refers to watched by itself: that is all
  * a node's credentials are good for. An object is watched once however many pods hold it, and no longer than they do.
+ *
+ * What a node may not watch, claims and their volumes, is read again from time to time as long as it is held, which
+ * is while a pod waits for it.
  *
  * The first answer comes from a plain GET, one round trip, with the server's own words when it refuses; the watch
  * gets going at the same time and is what counts from then on.
@@ -89,6 +99,11 @@ export class ApiObjectSource implements ObjectSource {
     const watched = this.#watched.get(refKey(ref));
     if (!watched) throw new Error(`object ${JSON.stringify(namespace)}/${JSON.stringify(name)} not registered`);
     watched.asked = true;
+    if (!watched.reflector) {
+      const object = await untilAborted(this.#read(watched), signal);
+      watched.seen = versionOf(object);
+      return object as ObjectOf[K] | undefined;
+    }
     const now = this.#current(watched);
     if (now) watched.seen = versionOf(now.object);
     const answer = now ? now.object : await untilAborted(this.#ask(watched), signal);
@@ -111,7 +126,31 @@ export class ApiObjectSource implements ObjectSource {
     const key = refKey(ref);
     const known = this.#watched.get(key);
     if (known) return known;
-    const reflector = new Reflector<Held>({
+    const reflector = readOnly.has(ref.kind) ? undefined : this.#reflectorOf(ref, key);
+    const watched: Watched = {
+      ref,
+      owners: new Set(),
+      reflector,
+      stop: new AbortController(),
+      first: undefined,
+      asked: false,
+      seen: undefined,
+      settled: undefined,
+    };
+    this.#watched.set(key, watched);
+    if (!reflector) {
+      void this.#look(watched);
+      return watched;
+    }
+    reflector.subscribe((_, object) => {
+      this.#heard(watched, ref.kind === 'SignerTrustBundles' ? bundlesOf(ref, reflector.store.values()) : object);
+    });
+    void reflector.run(watched.stop.signal);
+    return watched;
+  }
+
+  #reflectorOf(ref: ObjectRef, key: string): Reflector<Held> {
+    return new Reflector<Held>({
       api: this.#api,
       resource: resources[ref.kind],
       query: queryOf(ref),
@@ -123,22 +162,17 @@ export class ApiObjectSource implements ObjectSource {
         if (error !== undefined) this.#log.debug({ object: key, ...errorFields(error) }, 'object not followed');
       },
     });
-    const watched: Watched = {
-      ref,
-      owners: new Set(),
-      reflector,
-      stop: new AbortController(),
-      first: undefined,
-      asked: false,
-      seen: undefined,
-      settled: undefined,
-    };
-    reflector.subscribe((_, object) => {
-      this.#heard(watched, ref.kind === 'SignerTrustBundles' ? bundlesOf(ref, reflector.store.values()) : object);
-    });
-    this.#watched.set(key, watched);
-    void reflector.run(watched.stop.signal);
-    return watched;
+  }
+
+  /** Reads, now and then, what cannot be watched. */
+  async #look(watched: Watched): Promise<void> {
+    const { signal } = watched.stop;
+    for (let looks = 1; !signal.aborted; looks++) {
+      await this.#clock.sleep(backoffDelay(looks, lookAgain), signal).catch(() => {});
+      if (signal.aborted || !watched.asked) continue;
+      const [found] = await Promise.allSettled([this.#read(watched)]);
+      if (!signal.aborted && found.status === 'fulfilled') this.#heard(watched, found.value);
+    }
   }
 
   #drop(owner: string, key: string, watched: Watched): void {
@@ -149,7 +183,7 @@ export class ApiObjectSource implements ObjectSource {
 
   #current({ settled, reflector, ref }: Watched): { readonly object: Held | undefined } | undefined {
     if (settled) return { object: settled };
-    if (!reflector.hasSynced) return undefined;
+    if (!reflector?.hasSynced) return undefined;
     if (ref.kind === 'SignerTrustBundles') return { object: bundlesOf(ref, reflector.store.values()) };
     return { object: reflector.store.get(ref.namespace === '' ? ref.name : `${ref.namespace}/${ref.name}`) };
   }
@@ -163,27 +197,26 @@ export class ApiObjectSource implements ObjectSource {
   }
 
   async #fetch(watched: Watched): Promise<Held | undefined> {
-    const { ref, stop } = watched;
+    const object = await this.#read(watched);
+    watched.seen ??= versionOf(object);
+    if (object) this.#settle(watched, object);
+    return object;
+  }
+
+  /** What the server has now. */
+  async #read({ ref, stop: { signal } }: Watched): Promise<Held | undefined> {
     try {
-      const object = await this.#read(ref, stop.signal);
-      watched.seen ??= versionOf(object);
-      this.#settle(watched, object);
-      return object;
+      if (ref.kind === 'SignerTrustBundles') {
+        const { items } = await this.#api.list(clusterTrustBundles, queryOf(ref), signal);
+        return bundlesOf(ref, items.map(strip));
+      }
+      const { namespace, name } = ref;
+      return strip(await this.#api.get(resources[ref.kind], namespace === '' ? { name } : { namespace, name }, signal));
     } catch (error) {
       if (!isNotFound(error)) throw error;
       if (resources[ref.kind] === clusterTrustBundles && isUnserved(error)) throw notServed(resources[ref.kind], error);
-      watched.seen ??= '';
       return undefined;
     }
-  }
-
-  async #read(ref: ObjectRef, signal: AbortSignal): Promise<Held> {
-    if (ref.kind === 'SignerTrustBundles') {
-      const { items } = await this.#api.list(clusterTrustBundles, queryOf(ref), signal);
-      return bundlesOf(ref, items.map(strip));
-    }
-    const { namespace, name } = ref;
-    return strip(await this.#api.get(resources[ref.kind], namespace === '' ? { name } : { namespace, name }, signal));
   }
 
   #heard(watched: Watched, object: Held | undefined): void {

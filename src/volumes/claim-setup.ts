@@ -16,6 +16,7 @@ import { mountLocal, mountNfs, openLocalDevice } from './local-volume.ts';
 import type { MountableVolume } from './mountable-volume.ts';
 import type { ObjectRef, ObjectSource } from './object-source.ts';
 import { ownVolume } from './own-volume.ts';
+import { ownershipProgress } from './ownership-progress.ts';
 import { VolumeStepError } from './volume-error.ts';
 
 /** Runs what it is given one after another. */
@@ -35,12 +36,6 @@ export interface ClaimHost {
   /** A claim has told the name of its volume, which is to be kept current from now on. */
   readonly found: (pod: Pod) => void;
 }
-
-/** A volume with many files keeps a pod waiting: when that is told first, and how often then. Milliseconds. */
-const slowMs = 30_000;
-const slowAgainMs = 60_000;
-const slowAdvice =
-  'is taking longer than expected, consider using OnRootMismatch - https://kubernetes.io/docs/tasks/configure-pod-container/security-context/#configure-volume-permission-and-ownership-change-policy-for-pods';
 
 /** The claims of one pod: finds out what they are bound to, and brings that to the pod's folder. */
 export class ClaimSetup {
@@ -138,20 +133,11 @@ export class ClaimSetup {
     if (gid === undefined) return;
     // One that is mounted already has been seen to, unless that was broken off.
     const onRootMismatch = fsGroupChangePolicy === 'OnRootMismatch' || !isNew;
-    let files = 0;
-    const what = `Setting volume ownership for ${this.#uid}/volumes/${basename(dirname(path))}/${basename(path)}`;
-    const { clock } = this.#o;
-    const tellLater = (text: () => string, ms: number): Disposable =>
-      clock.after(ms, () => {
-        this.#event(pod, eventReason.volumePermissionChangeInProgress, text());
-        timer = tellLater(() => `${what}, processed ${files} files.`, slowAgainMs);
-      });
-    let timer = tellLater(() => `${what} ${slowAdvice}`, slowMs);
-    try {
-      await ownVolume(path, { gid, onRootMismatch }, () => files++, signal);
-    } finally {
-      timer[Symbol.dispose]();
-    }
+    const volume = `${this.#uid}/volumes/${basename(dirname(path))}/${basename(path)}`;
+    using progress = ownershipProgress(volume, this.#o.clock, (message) =>
+      this.#event(pod, eventReason.volumePermissionChangeInProgress, message),
+    );
+    await ownVolume(path, { gid, onRootMismatch }, progress.count, signal);
   }
 
   /** Pods that share a volume but not the group take its files from each other. */

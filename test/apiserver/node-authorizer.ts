@@ -47,7 +47,6 @@ export function decideForNode(store: Store, node: string, attributes: ResourceAt
       return decidePodRead(store, node, attributes);
     case '/secrets':
     case '/configmaps':
-    case '/persistentvolumeclaims':
       if (!READ.includes(verb)) return deny('can only read resources of this type');
       if (!namespace) return deny('can only read namespaced object of this type');
       if (!name) return deny('No Object name found');
@@ -61,11 +60,16 @@ export function decideForNode(store: Store, node: string, attributes: ResourceAt
         node,
         somePod(store, node, namespace, (pod) => stringAt(pod, 'spec.serviceAccountName') === name),
       );
+    case '/persistentvolumeclaims':
     case '/persistentvolumes':
-      // From the pod to its claim to the claim's volume, as far as that knows of the claim.
-      if (!READ.includes(verb)) return deny('can only read resources of this type');
+      if (verb !== 'get') return deny('can only get individual resources of this type');
       if (!name) return deny('No Object name found');
-      return related(node, isClaimedHere(store, node, name));
+      return related(
+        node,
+        resource === 'persistentvolumes'
+          ? isClaimedHere(store, node, name)
+          : somePod(store, node, namespace, (pod) => referencesOf(pod).persistentvolumeclaims.has(name)),
+      );
     case '/serviceaccounts/token':
       if (verb !== 'create') return deny('can only create tokens for individual service accounts');
       return related(
@@ -115,6 +119,7 @@ function somePod(store: Store, node: string, namespace: string, predicate: (pod:
   return false;
 }
 
+/** From the pod to its claim to the claim's volume, as far as that knows of the claim. */
 function isClaimedHere(store: Store, node: string, name: string): boolean {
   const volume = store.get(PERSISTENT_VOLUMES, undefined, name);
   const namespace = stringAt(volume, 'spec.claimRef.namespace');
