@@ -136,6 +136,30 @@ test('a container whose policy wants it is restarted for new memory, and not for
   assert.equal((await whenEvent('restarts', 'Killing')).message, 'Container c resize requires restart');
 });
 
+test('a sidecar is resized beside its pod, and a pod as a whole with the container that leaves its limits to it', async () => {
+  const sidecar = { ...sleeper, name: 'side', restartPolicy: 'Always' as const, resources: bounds(50, '32Mi') };
+  const whole = bounds(200, '128Mi');
+  cluster.createPod('whole', { resources: whole, initContainers: [sidecar], containers: [sleeper] });
+  const pod = await cluster.whenPodReady('whole');
+  assert.deepEqual(await cgroups(pod), {
+    pod: [`${128 * mebi}`, '40000', '204'],
+    container: [`${128 * mebi}`, '40000', '409'],
+  });
+  const wish = { resources: bounds(300, '256Mi'), initContainers: [{ name: 'side', resources: bounds(100, '64Mi') }] };
+  await cluster.kubectl('patch', 'pod', 'whole', '--subresource=resize', '--patch', JSON.stringify({ spec: wish }));
+  const resized = await cluster.whenPod(
+    'whole',
+    (s) => s.initContainerStatuses?.[0]?.resources?.requests?.['cpu'] === '100m' && !inProgress(s),
+  );
+  assert.deepEqual(await cgroups(pod), {
+    pod: [`${256 * mebi}`, '60000', '307'],
+    container: [`${256 * mebi}`, '60000', '614'],
+  });
+  assert.deepEqual(resized.status?.allocatedResources, { cpu: '300m', memory: '256Mi' });
+  assert.deepEqual(resized.status?.initContainerStatuses?.[0]?.resources, bounds(100, '64Mi'));
+  assert.equal(resized.status?.initContainerStatuses?.[0]?.restartCount, 0);
+});
+
 test('what the node can never give is infeasible, until something else is asked for', async () => {
   const pod = await start('greedy', requests(100));
   await resize('greedy', requests(1_000_000));
