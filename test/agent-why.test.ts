@@ -64,7 +64,8 @@ const stuck: Record<string, Stuck> = {
   'a-loop': {
     spec: { restartPolicy: 'Always', containers: [shell('exit 3')] },
     step: 'back-off',
-    says: /container c waits, CrashLoopBackOff: back-off .*; it ended with exit code 3 \(Error\)/,
+    // The second back-off: long enough that nothing is tried again while we look.
+    says: /container c waits, CrashLoopBackOff: back-off 20s .*; it ended with exit code 3 \(Error\)/,
     condition: 'Ready',
     upstream: unready,
   },

@@ -100,6 +100,20 @@ const cases: Record<string, Case> = {
     says: 'container a waits, CrashLoopBackOff: back-off 10s restarting; it ended with exit code 3 (Error)',
     until: now + 10_000,
   },
+  'the next try of a container in a crash loop has just begun': {
+    run: [ended('a', 3)],
+    problems: { a: { reason: 'CrashLoopBackOff', message: 'back-off 10s restarting', until: now - 100 } },
+    worker: { progress: { step: { kind: 'create', container: 'a' }, since: now - 100 } },
+    says: 'container a waits, CrashLoopBackOff: back-off 10s restarting; it ended with exit code 3 (Error)',
+    until: now - 100,
+  },
+  'the next try takes its time': {
+    run: [ended('a', 3)],
+    problems: { a: { reason: 'CrashLoopBackOff', message: 'back-off 10s restarting', until: earlier } },
+    worker: { progress: { step: { kind: 'create', container: 'a' }, since: earlier } },
+    says: 'container a is being created',
+    since: earlier,
+  },
   'an init container runs': {
     spec: initTwo,
     run: [run('second'), ended('first', 0)],

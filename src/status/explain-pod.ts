@@ -123,10 +123,14 @@ function failing({ failure }: WorkerView): Finding | undefined {
   }
 }
 
+/** A try that has just begun says less than the problem that it may or may not solve. */
+const freshMs = 2_000;
+
 /** What the worker is doing just now. */
-function working({ worker, pullProgress }: ExplainInput): Finding | undefined {
+function working({ worker, pullProgress, now }: ExplainInput): Finding | undefined {
   if (!worker.progress) return undefined;
   const { step, since } = worker.progress;
+  if ('container' in step && worker.problems.has(step.container) && now - since < freshMs) return undefined;
   const text = stepText(step, pullProgress);
   return { step: step.kind, subject: 'container' in step ? step.container : '', text, since };
 }
