@@ -2,12 +2,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Pod } from '../api/core-v1.ts';
 import { type PodUid, podUid } from '../api/ids.ts';
+import type { TellStep } from '../kuberuntime/sync-step.ts';
 import { AgentError } from '../lib/errors.ts';
 import { FakeClock } from '../lib/fake-clock.ts';
 import { silentLog } from '../lib/log.ts';
 import { PodCache } from '../pod/pod-cache.ts';
 import { PodManager } from '../pod/pod-manager.ts';
-import { type PodSteps, PodWorkers, type SyncOutcome } from './pod-workers.ts';
+import { type PodSteps, PodWorkers, type SyncOutcome, type WorkerMemory } from './pod-workers.ts';
 
 const uid = podUid('u1');
 const pod = (over: Partial<Pod['metadata']> = {}): Pod => ({
@@ -21,6 +22,8 @@ class Script implements PodSteps {
   readonly calls: string[] = [];
   #open: { readonly name: string; resolve: () => void; reject: (e: unknown) => void } | undefined;
   outcome: SyncOutcome = idle;
+  /** Says which step the sync that is under way is in. */
+  tell: TellStep = () => {};
 
   #step(name: string, signal: AbortSignal): Promise<void> {
     this.calls.push(name);
@@ -38,7 +41,8 @@ class Script implements PodSteps {
     await settled();
   }
 
-  async sync(_: unknown, __: unknown, signal: AbortSignal): Promise<SyncOutcome> {
+  async sync(_: unknown, memory: WorkerMemory, signal: AbortSignal): Promise<SyncOutcome> {
+    this.tell = memory.tell ?? this.tell;
     await this.#step('sync', signal);
     return this.outcome;
   }
@@ -82,6 +86,46 @@ test('wakes during a sync become one more sync', async () => {
   assert.deepEqual(script.calls, ['sync', 'sync']);
   await script.finish();
   assert.deepEqual(script.calls, ['sync', 'sync']);
+});
+
+test('others see the step that a sync is in, and since when', async () => {
+  const { clock, script, manager, workers } = setUp();
+  manager.setFromApi('ns/p', pod());
+  const began = clock.now();
+  script.tell({ kind: 'volumes' });
+  await clock.advance(3_000);
+  script.tell({ kind: 'volumes' });
+  assert.deepEqual(workers.view(uid)?.progress, { step: { kind: 'volumes' }, since: began });
+  script.tell({ kind: 'sandbox' });
+  assert.deepEqual(workers.view(uid)?.progress, { step: { kind: 'sandbox' }, since: began + 3_000 });
+  await script.finish();
+  assert.equal(workers.view(uid)?.progress, undefined);
+});
+
+test('a sync that waits for others stays in its step', async () => {
+  const { script, manager, workers } = setUp();
+  manager.setFromApi('ns/p', pod());
+  script.outcome = { ...idle, waitsFor: true };
+  script.tell({ kind: 'room' });
+  await script.finish();
+  assert.equal(workers.view(uid)?.progress?.step.kind, 'room');
+});
+
+test('what fails is seen with the time of its first failure, until a later step is reached', async () => {
+  const { clock, script, manager, workers } = setUp();
+  manager.setFromApi('ns/p', pod());
+  const began = clock.now();
+  for (let tries = 0; tries < 3; tries++) {
+    script.tell({ kind: 'volumes' });
+    await script.finish(new AgentError('FailedMount', `missing for the ${tries + 1}. time`));
+    const { message, since, step } = workers.view(uid)?.failure ?? {};
+    assert.deepEqual([message, since, step?.kind], [`missing for the ${tries + 1}. time`, began, 'volumes']);
+    await clock.advance(10_000);
+  }
+  script.tell({ kind: 'volumes' });
+  assert.notEqual(workers.view(uid)?.failure, undefined);
+  script.tell({ kind: 'sandbox' });
+  assert.equal(workers.view(uid)?.failure, undefined);
 });
 
 test('a deletion aborts the sync, and the pod passes through all phases once', async () => {
