@@ -65,16 +65,23 @@ export function containerResources(pod: Pod, container: Container, options: Reso
 }
 
 /**
- * How much swap the container may use: its part of the machine's memory, taken of the machine's swap.
- * Only burstable containers that may use more memory than they ask for have any; critical pods have none.
+ * Whether the container may use swap: only burstable ones may that could use more memory than they ask
+ * for; critical pods have none.
  */
-function swapBytes(pod: Pod, container: Container, options: ResourceOptions): number {
-  const qos = pod.status?.qosClass ?? qosClass(pod);
-  if (options.limitedSwapBytes === undefined || qos !== 'Burstable' || isCriticalPod(pod)) return 0;
+export function usesSwap(pod: Pod, container: Container, options: ResourceOptions): boolean {
+  const { cgroupVersion, swapController, limitedSwapBytes } = options;
+  if (cgroupVersion !== 2 || !swapController || limitedSwapBytes === undefined) return false;
+  if ((pod.status?.qosClass ?? qosClass(pod)) !== 'Burstable' || isCriticalPod(pod)) return false;
   const request = quantityValue(resourcesOf(container, 'requests')['memory'] ?? 0);
   const limit = container.resources?.limits?.['memory'];
-  if (limit !== undefined && quantityValue(limit) === request) return 0;
-  return Math.trunc((request / options.memoryCapacityBytes) * options.limitedSwapBytes);
+  return request > 0 && (limit === undefined || quantityValue(limit) !== request);
+}
+
+/** How much swap that is: of the machine's as much as the container's request is of the machine's memory. */
+function swapBytes(pod: Pod, container: Container, options: ResourceOptions): number {
+  if (!usesSwap(pod, container, options)) return 0;
+  const request = quantityValue(resourcesOf(container, 'requests')['memory'] ?? 0);
+  return Math.trunc((request / options.memoryCapacityBytes) * (options.limitedSwapBytes ?? 0));
 }
 
 const positive = (list: ResourceList): ResourceList =>

@@ -3,6 +3,7 @@ import { isSidecar, isStaticPod } from '../api/pod.ts';
 import { type ObservedPod, runningContainers } from '../pod/observed.ts';
 import { requestOf } from '../pod/shortages.ts';
 import { sameQuantity } from './allocation.ts';
+import { type ResourceOptions, usesSwap } from './compute-cgroup-values.ts';
 
 /** Why a resize waits, or will never be, as the condition PodResizePending says it. */
 export interface ResizeRefusal {
@@ -16,14 +17,35 @@ export interface NodeCapacity {
   readonly memoryBytes: number;
 }
 
-/** Why the pod can never have what it asks for here; undefined when it could, if others let it. */
-export function infeasible(pod: Pod, capacity: NodeCapacity): ResizeRefusal | undefined {
+/** Why the pod can never have what it asks for here instead of `granted`; undefined when it could, if others let it. */
+export function infeasible(
+  granted: Pod,
+  pod: Pod,
+  capacity: NodeCapacity,
+  options: ResourceOptions,
+): ResizeRefusal | undefined {
   if (isStaticPod(pod)) return { reason: 'Infeasible', message: 'In-place resize of static-pods is not supported' };
+  if (changesSwap(granted, pod, options))
+    return { reason: 'Infeasible', message: 'In-place resize of containers with swap is not supported.' };
   const [cpu, memory] = [requestOf(pod, 'cpu'), requestOf(pod, 'memory')];
   if (memory > capacity.memoryBytes) return tooMuch('memory', memory, capacity.memoryBytes);
   if (cpu > capacity.cpuMilli) return tooMuch('cpu', cpu, capacity.cpuMilli);
   return undefined;
 }
+
+/** A container's part of the swap follows from its request for memory, and only a new life gives it another. */
+function changesSwap(granted: Pod, pod: Pod, options: ResourceOptions): boolean {
+  const old = new Map(allContainers(granted).map((c) => [c.name, c]));
+  return allContainers(pod).some((container) => {
+    const before = old.get(container.name);
+    if (!before || resizePolicyOf(container, 'memory') === 'RestartContainer') return false;
+    if (sameQuantity(before.resources?.requests?.['memory'], container.resources?.requests?.['memory'])) return false;
+    return usesSwap(granted, before, options) || usesSwap(pod, container, options);
+  });
+}
+
+const resizePolicyOf = (container: Container, resource: string) =>
+  container.resizePolicy?.find((p) => p.resourceName === resource)?.restartPolicy;
 
 const tooMuch = (resource: string, requested: number, capacity: number): ResizeRefusal => ({
   reason: 'Infeasible',
@@ -45,8 +67,7 @@ export function containersToRestart(before: Pod, after: Pod, observed: ObservedP
 
 function wantsRestart(before: Container | undefined, after: Container): boolean {
   return ['cpu', 'memory'].some((resource) => {
-    const policy = after.resizePolicy?.find((p) => p.resourceName === resource)?.restartPolicy;
-    if (policy !== 'RestartContainer') return false;
+    if (resizePolicyOf(after, resource) !== 'RestartContainer') return false;
     return (['requests', 'limits'] as const).some(
       (kind) => !sameQuantity(before?.resources?.[kind]?.[resource], after.resources?.[kind]?.[resource]),
     );

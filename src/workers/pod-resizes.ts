@@ -103,7 +103,8 @@ export class PodResizes {
       this.#pending.delete(uid);
       return desired;
     }
-    const refusal = infeasible(pod, this.#o.capacity) ?? deferral(fits());
+    const { capacity, resources } = this.#o;
+    const refusal = infeasible(before, pod, capacity, resources) ?? deferral(fits());
     if (refusal) {
       this.#refuse(desired, before, refusal);
       return { ...desired, pod: before };
