@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import * as cri from '../api/cri.ts';
 import { type PodUid, podUid } from '../api/ids.ts';
 import { FakeCri } from '../cri/fake-cri.ts';
 import { CriError } from '../cri/services.ts';
@@ -352,4 +353,32 @@ test('what was started after the clock was set back is the newer one all the sam
   assert.equal(cache.get(u1)?.containers[0]?.id, later);
   await pleg.sawContainers(u1, [{ id: later, name: 'a', sandboxId: sandbox }], signal);
   assert.equal(cache.get(u1)?.containers[0]?.id, later);
+});
+
+test('what only newer runtimes report of a container is taken up', async () => {
+  const { fake, cache, relist } = setUp();
+  await runPod(fake, u1, ['a']);
+  const ask = fake.runtime.containerStatus.bind(fake.runtime);
+  Object.assign(fake.runtime, {
+    containerStatus: async (id: string): Promise<cri.ContainerStatus> => ({
+      ...(await ask(id, signal)),
+      user: { linux: { uid: 7, supplementalGroups: [9] } },
+      stopSignal: cri.Signal.SIGRTMINPLUS3,
+      imageId: 'sha256:1',
+      resources: { linux: { cpuShares: 102 } },
+      mounts: [{ containerPath: '/deep', recursiveReadOnly: true }, { containerPath: '/flat' }],
+    }),
+  });
+  await relist();
+  const { user, stopSignal, imageId, resources, recursiveReadOnly } = cache.get(u1)?.containers[0] ?? {};
+  assert.deepEqual(
+    { user, stopSignal, imageId, resources, recursiveReadOnly },
+    {
+      user: { uid: 7, gid: 0, supplementalGroups: [9] },
+      stopSignal: 'SIGRTMIN+3',
+      imageId: 'sha256:1',
+      resources: { linux: { cpuShares: 102 } },
+      recursiveReadOnly: ['/deep'],
+    },
+  );
 });

@@ -37,7 +37,7 @@ function observed(state: 'running' | 'exited', ip = '10.0.0.2'): ObservedPod {
   return deepFreeze({ uid, name: 'p', namespace: 'ns', sandboxes: [sandbox], containers: [container] });
 }
 
-async function setUp({ standalone = false } = {}) {
+async function setUp({ standalone = false, runtimeName = 'containerd' } = {}) {
   const clock = new FakeClock();
   const api = new FakeKubeApi(clock);
   const cache = new PodCache();
@@ -45,14 +45,14 @@ async function setUp({ standalone = false } = {}) {
     () => clock.now(),
     (id) => statuses.wake(id),
   );
-  const state = { view: { state: { phase: 'syncing' }, problems: new Map() } as Partial<WorkerView> };
+  const state = { runtimeName, view: { state: { phase: 'syncing' }, problems: new Map() } as Partial<WorkerView> };
   const statuses: StatusManager = new StatusManager({
     resizes: { granted: ({ pod }) => pod, view: () => ({}) },
     ...{ manager, cache, clock, log: silentLog, probes: noProbes },
     worker: (id) => ({ ...state.view, desired: manager.get(id) }) as WorkerView,
     api: standalone ? undefined : api,
     hostIPs: () => ['192.0.2.2'],
-    runtimeName: () => 'containerd',
+    runtimeName: () => state.runtimeName,
     changed: () => {},
   });
   /** The watch delivers what the server has now. */
@@ -354,6 +354,18 @@ test('without an API server a status is derived all the same', async () => {
   assert.equal(o.statuses.get(uid)?.phase, 'Running');
   await o.clock.advance(60_000);
   assert.deepEqual(o.writes(), []);
+});
+
+test('until the runtime has said its name nothing is told, and then container ids carry it', async () => {
+  const o = await setUp({ runtimeName: '' });
+  await o.deliver();
+  o.show(observed('running'));
+  await o.clock.advance(60_000);
+  assert.deepEqual([o.statuses.get(uid), o.writes()], [undefined, []]);
+  o.state.runtimeName = 'cri-o';
+  o.statuses.wake(uid);
+  await o.clock.advance(0);
+  assert.equal((await o.stored())?.containerStatuses?.[0]?.containerID, 'cri-o://c1');
 });
 
 test('after stop nothing is sent any more', async () => {
