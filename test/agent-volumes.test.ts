@@ -45,7 +45,7 @@ async function whenEvent(about: string, matches: (event: Event) => boolean): Pro
   using _ = cluster.api.store.subscribe(() => found() && resolve());
   if (!found()) await Promise.race([promise, once(AbortSignal.timeout(30_000), 'abort')]);
   const event = found();
-  assert.ok(event, `the event about ${about}; there were ${JSON.stringify(cluster.api.store.list(EVENTS).slice(-5))}`);
+  assert.ok(event, `no such event about ${about}\n${cluster.keelson.lines.slice(-40).join('\n')}`);
   return event;
 }
 
@@ -102,8 +102,8 @@ const onThisNode = {
 };
 
 test('a pod waits until its claim is bound to a local disk, which belongs to its fsGroup then', async () => {
-  await host('mkdir -p /disks/a/sub; echo old > /disks/a/sub/file; ln -s /etc /disks/a/link');
-  createClaim('local', { local: { path: '/disks/a' }, ...onThisNode }, { bound: false });
+  await host('mkdir -p /run/disks/a/sub; echo old > /run/disks/a/sub/file; ln -s /etc /run/disks/a/link');
+  createClaim('local', { local: { path: '/run/disks/a' }, ...onThisNode }, { bound: false });
   cluster.createPod('local', { ...claimVolume('local'), securityContext: { fsGroup: 2000, runAsUser: 1000 } });
   const event = await whenEvent('local', (e) => e.reason === 'FailedMount');
   assert.equal(
@@ -114,7 +114,7 @@ test('a pod waits until its claim is bound to a local disk, which belongs to its
   await cluster.whenPodReady('local');
   assert.equal(await inside('local', 'cat /data/sub/file; echo new > /data/new; stat -c %g /data/new'), 'old\n2000');
   assert.equal(
-    await host('cat /disks/a/new; stat -c "%g %a" /disks/a /disks/a/sub/file /etc'),
+    await host('cat /run/disks/a/new; stat -c "%g %a" /run/disks/a /run/disks/a/sub/file /etc'),
     'new\n2000 2775\n2000 664\n0 755',
   );
 
@@ -127,12 +127,12 @@ test('a pod waits until its claim is bound to a local disk, which belongs to its
     uids.map((uid) => cluster.keelson.waitForLog((line) => line.includes('purged') && line.includes(uid ?? 'none'))),
   );
   for (const uid of uids) assert.ok(!existsSync(cluster.host.path(`/var/lib/kubelet/pods/${uid}`)));
-  assert.equal(await host('cat /disks/a/sub/file /disks/a/new'), 'old\nnew');
+  assert.equal(await host('cat /run/disks/a/sub/file /run/disks/a/new'), 'old\nnew');
 });
 
 test('a claim of a host path, read-only, and one that was made for its pod', async () => {
-  await host('mkdir -p /disks/b; echo here > /disks/b/file');
-  createClaim('read', { hostPath: { path: '/disks/b', type: 'Directory' } });
+  await host('mkdir -p /run/disks/b; echo here > /run/disks/b/file');
+  createClaim('read', { hostPath: { path: '/run/disks/b', type: 'Directory' } });
   cluster.createPod('reads', claimVolume('read', true));
   await cluster.whenPodReady('reads');
   assert.match(await inside('reads', 'cat /data/file; touch /data/x 2>&1 || true'), /^here\n.*Read-only file system$/);
@@ -143,17 +143,17 @@ test('a claim of a host path, read-only, and one that was made for its pod', asy
   });
   const event = await whenEvent('brings', (e) => e.reason === 'FailedMount');
   assert.match(event.message, /failed to fetch PVC from API server: persistentvolumeclaims "brings-scratch" not found/);
-  await host('mkdir -p /disks/c');
+  await host('mkdir -p /run/disks/c');
   const { uid = '' } = pod.metadata;
   const owner = { apiVersion: 'v1', kind: 'Pod', name: 'brings', uid, controller: true };
-  createClaim('brings-scratch', { local: { path: '/disks/c' } }, { claim: { ownerReferences: [owner] } });
+  createClaim('brings-scratch', { local: { path: '/run/disks/c' } }, { claim: { ownerReferences: [owner] } });
   await cluster.whenPodReady('brings');
   await inside('brings', 'echo mine > /s/file');
-  assert.equal(await host('cat /disks/c/file'), 'mine');
+  assert.equal(await host('cat /run/disks/c/file'), 'mine');
 });
 
 test('a local disk is formatted once, shared by its pods and let go by the last', async () => {
-  const device = await host('truncate -s 64M /disk.img; losetup -f --show /disk.img');
+  const device = await host('truncate -s 64M /run/disk.img; losetup -f --show /run/disk.img');
   try {
     createClaim('disk', { local: { path: device, fsType: 'ext4' } });
     cluster.createPod('disk-1', claimVolume('disk'));
@@ -193,12 +193,12 @@ test('a local disk is formatted once, shared by its pods and let go by the last'
 });
 
 test('volumes that cannot be are named, with what to do', async () => {
-  createClaim('gone', { local: { path: '/disks/none' } });
+  createClaim('gone', { local: { path: '/run/disks/none' } });
   cluster.createPod('gone', claimVolume('gone'));
   const gone = await whenEvent('gone', (e) => e.reason === 'FailedMount');
   assert.match(
     gone.message,
-    /^MountVolume.NewMounter initialization failed for volume "pv-gone" : path "\/disks\/none" does not exist/,
+    /^MountVolume.NewMounter initialization failed for volume "pv-gone" : path "\/run\/disks\/none" does not exist/,
   );
   createClaim('csi', { csi: { driver: 'csi.test' } });
   cluster.createPod('csi', claimVolume('csi'));
@@ -208,7 +208,7 @@ test('volumes that cannot be are named, with what to do', async () => {
   cluster.createPod('nfs', claimVolume('nfs'));
   const nfs = await whenEvent('nfs', (e) => e.reason === 'FailedMount');
   assert.match(nfs.message, /^MountVolume.SetUp failed for volume "pv-nfs" : /);
-  await host('mkdir /disks/none');
+  await host('mkdir /run/disks/none');
   await cluster.whenPodReady('gone');
 });
 
@@ -328,8 +328,8 @@ test('parts of volumes: folders that are made, files, names from variables, and 
 });
 
 test('what a pod leaves behind when keelson is killed is found, unmounted and removed, and told of once', async () => {
-  await host('mkdir -p /disks/d; echo precious > /disks/d/file');
-  createClaim('crash', { local: { path: '/disks/d' } });
+  await host('mkdir -p /run/disks/d; echo precious > /run/disks/d/file');
+  createClaim('crash', { local: { path: '/run/disks/d' } });
   cluster.createPod('crash', {
     containers: [
       {
@@ -363,5 +363,5 @@ test('what a pod leaves behind when keelson is killed is found, unmounted and re
   assert.equal(event.count ?? 1, 1);
   assert.equal(await mounts(), '0');
   assert.ok(!existsSync(cluster.host.path(`/var/lib/kubelet/pods/${uid}`)));
-  assert.equal(await host('cat /disks/d/file; ls /disks/d'), 'precious\nfile\nsub');
+  assert.equal(await host('cat /run/disks/d/file; ls /run/disks/d'), 'precious\nfile\nsub');
 });
