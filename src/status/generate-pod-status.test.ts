@@ -340,6 +340,13 @@ const cases: Record<string, Case> = {
     expect: (s) => [s.phase, s.reason, s.message, disruption(s)],
     is: ['Failed', 'Evicted', 'm', 'True TerminationByKubelet m'],
   },
+  'a pod that was over before it was to be evicted keeps its outcome': {
+    worker: { phase: 'terminated', at: now, cause: evicted('Evicted') },
+    previous: { phase: 'Succeeded' },
+    observed: observed(ended('a', 0), ended('b', 0)),
+    expect: (s) => [s.phase, s.reason, disruption(s)],
+    is: ['Succeeded', undefined, undefined],
+  },
   'a pod that made room for a critical one says so': {
     worker: { phase: 'terminated', at: now, cause: evicted('Preempting') },
     observed: observed(ended('a', 0), ended('b', 0)),

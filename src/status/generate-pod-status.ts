@@ -54,8 +54,9 @@ export function generatePodStatus(input: PodStatusInput): PodStatus {
   if (cause?.kind === 'rejected') return rejectedStatus(input, cause);
   const stopped = isStopped(worker);
   const { init, regular, ephemeral } = containerStatuses(input, stopped);
-  const evicted = stopped && cause?.kind === 'evicted' ? cause : undefined;
   const before = previous?.phase;
+  const wasOver = before === 'Failed' || before === 'Succeeded';
+  const evicted = stopped && !wasOver && cause?.kind === 'evicted' ? cause : undefined;
   const phase = generatePhase({ pod, init, regular, before, stopped, evicted: evicted !== undefined });
   const sandbox = readySandbox(observed);
   const sandboxReady = sandbox !== undefined && (sandbox.hostNetwork || sandbox.ips.length > 0);
@@ -68,8 +69,8 @@ export function generatePodStatus(input: PodStatusInput): PodStatus {
   ];
   // Reason and message belong to the phase that they were given with.
   const kept = phase === before ? previous : undefined;
-  const reason = evicted && before !== 'Failed' ? evicted.reason : kept?.reason;
-  const message = evicted && before !== 'Failed' ? evicted.message : kept?.message;
+  const reason = evicted?.reason ?? kept?.reason;
+  const message = evicted?.message ?? kept?.message;
   return {
     observedGeneration: pod.metadata.generation ?? 0,
     phase,
