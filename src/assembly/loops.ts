@@ -119,6 +119,8 @@ export async function keepHouse(
     ready: () => sources.ready() && pleg.healthy,
     isKnown: (uid: Parameters<typeof manager.get>[0]) =>
       manager.get(uid) !== undefined || workers.view(uid) !== undefined || cache.get(uid) !== undefined,
+    withoutWorker: (uid: Parameters<typeof manager.get>[0], work: () => Promise<void>) =>
+      workers.withoutWorker(uid, work),
     podsOnDisk: () => volumes.podsOnDisk(),
     podsWithCgroup: async () => (await host.qosCgroups.listPods()).keys(),
     tearDownVolumes: (uid: Parameters<typeof manager.get>[0], s: AbortSignal) => volumes.tearDown(uid, s),

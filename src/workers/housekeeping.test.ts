@@ -10,6 +10,8 @@ const signal = new AbortController().signal;
 interface World {
   readonly ready?: boolean;
   readonly known?: string[];
+  /** Pods that a worker has taken up since they were looked for. */
+  readonly taken?: string[];
   readonly disk?: string[];
   readonly cgroups?: string[];
   /** Steps that fail, as 'step uid', with their errors. */
@@ -18,7 +20,7 @@ interface World {
 
 /** A host with leftovers; gives the steps taken, in order. */
 async function keepHouse(
-  { ready = true, known = [], disk = [], cgroups = [], broken = {} }: World,
+  { ready = true, known = [], taken = [], disk = [], cgroups = [], broken = {} }: World,
   told: string[] = [],
 ): Promise<string[]> {
   const steps: string[] = [];
@@ -34,6 +36,9 @@ async function keepHouse(
   const options = {
     ready: () => ready,
     isKnown: (uid: PodUid) => known.includes(uid),
+    withoutWorker: async (uid: PodUid, work: () => Promise<void>) => {
+      if (!taken.includes(uid)) await work();
+    },
     podsOnDisk: list('disk?', disk),
     podsWithCgroup: list('cgroups?', cgroups),
     removeCgroup: step('cgroup'),
@@ -61,6 +66,10 @@ const cases: Record<string, { world: World; expect: string[] }> = {
   'an orphan that has a folder only': { world: { disk: ['o'] }, expect: ['cgroup o', 'volumes o', 'folder o'] },
   'pods that somebody answers for are left alone': {
     world: { known: ['k'], disk: ['k', 'o'], cgroups: ['k'] },
+    expect: ['cgroup o', 'volumes o', 'folder o'],
+  },
+  'a pod that a worker takes up meanwhile is left alone': {
+    world: { taken: ['t'], disk: ['t', 'o'], cgroups: ['t'] },
     expect: ['cgroup o', 'volumes o', 'folder o'],
   },
   'a folder stays while its volumes cannot be taken down, and the next orphan goes': {

@@ -8,6 +8,8 @@ export interface HousekeepingOptions {
   readonly ready: () => boolean;
   /** Pods that somebody here still answers for: desired, or with a worker. */
   readonly isKnown: (uid: PodUid) => boolean;
+  /** Keeps workers from taking up the pod meanwhile; does nothing when one has. */
+  readonly withoutWorker: (uid: PodUid, work: () => Promise<void>) => Promise<void>;
   readonly podsOnDisk: () => Promise<readonly PodUid[]>;
   readonly podsWithCgroup: () => Promise<Iterable<PodUid>>;
   readonly tearDownVolumes: (uid: PodUid, signal: AbortSignal) => Promise<void>;
@@ -31,11 +33,13 @@ export async function housekeepOnce(o: HousekeepingOptions, signal: AbortSignal)
   for (const uid of new Set([...withCgroup, ...onDisk])) {
     if (o.isKnown(uid)) continue;
     try {
-      await o.removeCgroup(uid, signal);
-      await o.tearDownVolumes(uid, signal);
-      await o.removePodDir(uid);
-      o.log.info({ podUid: uid }, 'removed what an orphaned pod left behind');
-      o.tell('Normal', eventReason.orphanedPodRemoved, `Removed what pod ${uid} left behind on this node`);
+      await o.withoutWorker(uid, async () => {
+        await o.removeCgroup(uid, signal);
+        await o.tearDownVolumes(uid, signal);
+        await o.removePodDir(uid);
+        o.log.info({ podUid: uid }, 'removed what an orphaned pod left behind');
+        o.tell('Normal', eventReason.orphanedPodRemoved, `Removed what pod ${uid} left behind on this node`);
+      });
     } catch (error) {
       if (isAbort(error)) throw error;
       isClean = false;

@@ -221,6 +221,34 @@ test('a manifest that is taken away and put back starts anew when the old run ha
   assert.equal(workers.view(uid)?.state.phase, 'syncing');
 });
 
+test('a pod that comes back while its remains are removed starts when that is over', async () => {
+  const { script, manager, workers } = setUp();
+  const removal = Promise.withResolvers<void>();
+  const removed = workers.withoutWorker(uid, () => removal.promise);
+  manager.setFromFiles([pod()]);
+  await settled();
+  assert.deepEqual(script.calls, []);
+  removal.resolve();
+  await removed;
+  assert.deepEqual(script.calls, ['sync']);
+});
+
+test('it starts all the same when its remains would not go', async () => {
+  const { script, manager, workers } = setUp();
+  const removed = workers.withoutWorker(uid, async () => {
+    manager.setFromFiles([pod()]);
+    throw new AgentError('Busy', 'busy');
+  });
+  await assert.rejects(removed, { code: 'Busy' });
+  assert.deepEqual(script.calls, ['sync']);
+});
+
+test('nothing is removed under a worker', async () => {
+  const { manager, workers } = setUp();
+  manager.setFromFiles([pod()]);
+  await workers.withoutWorker(uid, () => assert.fail('removed'));
+});
+
 test('stop aborts what is under way and starts nothing more', async () => {
   const { script, manager, workers } = setUp();
   manager.setFromApi('ns/p', pod());

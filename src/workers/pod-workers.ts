@@ -116,6 +116,8 @@ export class PodWorkers {
   /** Stops every worker; pods go on running. */
   #stopped = new AbortController();
   readonly #idle = new Set<() => void>();
+  /** Pods that nobody may take up now: see `withoutWorker`. */
+  readonly #reserved = new Set<PodUid>();
   #started = false;
 
   constructor(options: PodWorkersOptions) {
@@ -143,11 +145,27 @@ export class PodWorkers {
     const known = this.#workers.get(uid);
     if (!desired && !this.#o.sourcesReady()) return;
     if (!desired && !known && !this.#o.cache.get(uid)) return;
+    if (!known && this.#reserved.has(uid)) return;
     const worker = known ?? this.#create(uid);
     if (desired) worker.desired = desired;
     const event = terminationEvent(worker, desired);
     if (event) this.#apply(worker, event);
     this.#schedule(worker);
+  }
+
+  /**
+   * Does what must not meet a worker of this pod. A worker that is wanted meanwhile begins afterwards: the
+   * same manifest put back is the same UID, with the same folder and cgroup. Does nothing while there is one.
+   */
+  async withoutWorker(uid: PodUid, work: () => Promise<void>): Promise<void> {
+    if (this.#workers.has(uid) || this.#reserved.has(uid)) return;
+    this.#reserved.add(uid);
+    try {
+      await work();
+    } finally {
+      this.#reserved.delete(uid);
+      this.wake(uid);
+    }
   }
 
   wakeAll(): void {
