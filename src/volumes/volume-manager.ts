@@ -12,7 +12,7 @@ import type { KubeApi } from '../kubeapi/kube-api.ts';
 import type { Clock } from '../lib/clock.ts';
 import { AgentError, errnoOf, errorFields, isAbort } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
-import { ClaimSetup, type OneAtATime } from './claim-setup.ts';
+import { ClaimSetup } from './claim-setup.ts';
 import {
   computeVolumes,
   type PayloadVolume,
@@ -29,6 +29,7 @@ import { PayloadSetup } from './payload-setup.ts';
 import { prepareEmptyDir } from './prepare-volume.ts';
 import { bindSubPath } from './sub-path.ts';
 import { TokenManager } from './token-manager.ts';
+import { Turns } from './turns.ts';
 import { assertSafeUid, fileError, VolumeError, type VolumeFailure, volumeFailure } from './volume-error.ts';
 
 const retryMs = 30_000;
@@ -98,9 +99,9 @@ export class VolumeManager {
   readonly #log: Log;
   readonly #tokens: TokenManager;
   readonly #pods = new Map<PodUid, PodVolumes>();
-  readonly #turns = new Map<PodUid, Promise<unknown>>();
+  readonly #turns = new Turns<PodUid>();
   /** Devices that pods share are mounted and unmounted one after another. */
-  readonly #devices = takeTurns();
+  readonly #devices = new Turns<'device'>();
   #memory = '';
   #realPods = '';
   #realRoot = '';
@@ -139,7 +140,7 @@ export class VolumeManager {
     assertSafeUid(uid);
     const known = this.#pods.get(uid);
     if (known?.result && known.pod === pod && !known.dirty) return known.result;
-    return this.#inTurn(uid, () => this.#setUp(pod, uid, signal));
+    return this.#turns.take(uid, () => this.#setUp(pod, uid, signal));
   }
 
   /**
@@ -153,7 +154,7 @@ export class VolumeManager {
     assertSafeUid(uid);
     const target = join(this.#realPods, uid, 'volume-subpaths', volume, container, String(index));
     try {
-      await this.#inTurn(uid, () => bindSubPath({ volumePath, subPath, target }, this.#o.mounts, signal));
+      await this.#turns.take(uid, () => bindSubPath({ volumePath, subPath, target }, this.#o.mounts, signal));
     } catch (error) {
       if (signal.aborted) throw error;
       this.#log.warn({ podUid: uid, container, volume, subPath, ...errorFields(error) }, 'subPath not prepared');
@@ -170,14 +171,14 @@ export class VolumeManager {
   async tearDown(uid: PodUid, signal: AbortSignal): Promise<void> {
     assertSafeUid(uid);
     this.#pods.get(uid)?.stop.abort();
-    await this.#inTurn(uid, async () => {
+    await this.#turns.take(uid, async () => {
       this.#pods.delete(uid);
       this.#o.objects.release(uid);
       this.#tokens.release(uid);
       const mounts = await this.#o.mounts.list();
       const own = [join(this.#realPods, uid), join(this.#memory, uid)].flatMap((dir) => mountsUnder(mounts, dir));
       for (const { target } of own.reverse()) await this.#o.mounts.unmount(target, signal);
-      await this.#devices(() => releaseDevices(this.#globalDir, this.#realPods, this.#o.mounts, signal));
+      await this.#devices.take('device', () => releaseDevices(this.#globalDir, this.#realPods, this.#o.mounts, signal));
       await removeTree(join(this.#podsDir, uid, 'volume-subpaths'));
       await removeTree(join(this.#podsDir, uid, 'volumes'));
       await removeTree(join(this.#memory, uid));
@@ -193,7 +194,7 @@ export class VolumeManager {
   /** Removes the pod's folder with whatever is left in it, after `tearDown`. */
   async removePodDir(uid: PodUid): Promise<void> {
     assertSafeUid(uid);
-    await this.#inTurn(uid, async () => {
+    await this.#turns.take(uid, async () => {
       await removeTree(join(this.#podsDir, uid));
       await removeTree(join(this.#memory, uid));
     });
@@ -248,7 +249,7 @@ export class VolumeManager {
         ...this.#o,
         roots: () => this.#roots(),
         globalDir: this.#globalDir,
-        oneDevice: this.#devices,
+        oneDevice: (run) => this.#devices.take('device', run),
         found: (pod) => this.#follow(state, pod),
       }),
       payloads: new PayloadSetup({ uid, objects, tokens: this.#tokens, mounts, clock, memory: this.#memory }),
@@ -362,9 +363,11 @@ export class VolumeManager {
     if (state.refreshQueued) return;
     state.refreshQueued = true;
     const signal = AbortSignal.any([state.stop.signal, this.#life]);
-    void this.#inTurn(uid, () => this.#refresh(state, signal)).catch((error) => {
-      if (!isAbort(error)) this.#log.warn({ podUid: uid, ...errorFields(error) }, 'volumes not renewed');
-    });
+    void this.#turns
+      .take(uid, () => this.#refresh(state, signal))
+      .catch((error) => {
+        if (!isAbort(error)) this.#log.warn({ podUid: uid, ...errorFields(error) }, 'volumes not renewed');
+      });
   }
 
   /** Tries again, in a while, what could not be renewed: one timer for all, none when all is well. */
@@ -387,30 +390,6 @@ export class VolumeManager {
     const payloads = state.wanted.filter((volume) => volume.kind === 'payload');
     await Promise.all(payloads.map((volume) => this.#fill(state, volume, false, signal)));
   }
-
-  /** One after another for each pod. */
-  #inTurn<T>(uid: PodUid, run: () => Promise<T>): Promise<T> {
-    const before = this.#turns.get(uid) ?? Promise.resolve();
-    const turn = before.then(run, run);
-    const settled = turn.then(
-      () => {},
-      () => {},
-    );
-    this.#turns.set(uid, settled);
-    void settled.then(() => {
-      if (this.#turns.get(uid) === settled) this.#turns.delete(uid);
-    });
-    return turn;
-  }
-}
-
-function takeTurns(): OneAtATime {
-  let last: Promise<unknown> = Promise.resolve();
-  return (run) => {
-    const turn = last.then(run, run);
-    last = turn.catch(() => {});
-    return turn;
-  };
 }
 
 async function makeFolder(path: string): Promise<void> {
