@@ -61,7 +61,7 @@ export class ClaimSetup {
 
   /** Throws a VolumeStepError with upstream's sentence; what it waits for is followed, a change worth another try. */
   async setUp(pod: Pod, wanted: ClaimVolume, signal: AbortSignal): Promise<MountableVolume> {
-    const { api, objects, node, roots, globalDir } = this.#o;
+    const { api, objects, mounts, node, roots, globalDir } = this.#o;
     if (!api) {
       const error = new AgentError('NoApiServer', 'there is no API server to tell what the claim is bound to', {
         hint: 'use hostPath in pods of a node by itself, or join a cluster',
@@ -77,7 +77,8 @@ export class ClaimSetup {
     };
     const claimRef = { namespace, name: wanted.claimName };
     const claim = await objects.get('PersistentVolumeClaim', claimRef, signal).catch(tell('PVC', wanted.name));
-    const name = boundVolume(pod, wanted, claim);
+    const own = (await mounts.list()).filter(({ target }) => target.includes(`/${this.#uid}/volumes/`));
+    const name = boundVolume(pod, wanted, claim, (volume) => own.some(({ target }) => basename(target) === volume));
     if (!claim) throw new AgentError('NoClaim', 'a bound claim is there');
     if (this.#bound.get(wanted.name) !== name) {
       this.#bound.set(wanted.name, name);

@@ -31,6 +31,7 @@ const ownedBy = (uid: string) => ({
   metadata: { ...metadata, ownerReferences: [{ apiVersion: 'v1', kind: 'Pod', name: 'p', uid, controller: true }] },
 });
 
+const deleted = claim({ metadata: { ...metadata, deletionTimestamp: '2026-01-01T00:00:00Z' } });
 const claims: Record<string, [PersistentVolumeClaim | undefined, string, Partial<ClaimVolume>?]> = {
   'a claim that is bound': [claim(), 'pv'],
   'a claim that is not there': [
@@ -39,10 +40,7 @@ const claims: Record<string, [PersistentVolumeClaim | undefined, string, Partial
   ],
   'a claim that waits for a volume': [claim({ status: { phase: 'Pending' } }), `${broken}PVC is not bound`],
   'a claim that is new': [claim({ status: {} }), `${broken}PVC is not bound`],
-  'a claim that is being deleted': [
-    claim({ metadata: { ...metadata, deletionTimestamp: '2026-01-01T00:00:00Z' } }),
-    `${broken}PVC is being deleted`,
-  ],
+  'a claim that is being deleted': [deleted, `${broken}PVC is being deleted`],
   'a bound claim without a volume': [claim({}, { volumeName: '' }), `${broken}PVC has empty pvc.Spec.VolumeName`],
   'the claim that was made for the pod': [claim(ownedBy('u-1')), 'pv', { isEphemeral: true }],
   'the claim of an earlier pod of the name': [
@@ -53,11 +51,18 @@ const claims: Record<string, [PersistentVolumeClaim | undefined, string, Partial
 };
 for (const [sentence, [object, expected, change]] of Object.entries(claims)) {
   test(sentence, () => {
-    const read = () => boundVolume(pod, { ...mounted, ...change }, object);
+    const read = () => boundVolume(pod, { ...mounted, ...change }, object, () => false);
     if (expected === 'pv') assert.equal(read(), expected);
     else assert.throws(read, { message: expected });
   });
 }
+
+test('a claim that is being deleted stays with the pod that has it mounted', () => {
+  assert.equal(
+    boundVolume(pod, mounted, deleted, (name) => name === 'pv'),
+    'pv',
+  );
+});
 
 const volume = (spec: Partial<VolumeSpec>): PersistentVolume => ({
   metadata: { name: 'pv' },

@@ -35,8 +35,16 @@ export interface LocalVolume {
 /** What is behind a claim. */
 export type PersistentSource = LocalVolume | NfsVolume | (HostPathVolume & { readonly readOnly: boolean });
 
-/** The name of the volume that a claim is bound to. Throws a VolumeStepError for one that cannot be used (yet). */
-export function boundVolume(pod: Pod, wanted: ClaimVolume, claim: PersistentVolumeClaim | undefined): string {
+/**
+ * The name of the volume that a claim is bound to. Throws a VolumeStepError for one that cannot be used (yet). A pod that
+ * has it mounted, from before keelson was started, keeps it although the claim is being deleted.
+ */
+export function boundVolume(
+  pod: Pod,
+  wanted: ClaimVolume,
+  claim: PersistentVolumeClaim | undefined,
+  hasMounted: (volume: string) => boolean,
+): string {
   const { namespace = 'default', name, uid } = pod.metadata;
   const key = `${namespace}/${wanted.claimName}`;
   const refuse = (why: string) => VolumeStepError.unprocessed(wanted.name, new Error(why));
@@ -47,8 +55,7 @@ export function boundVolume(pod: Pod, wanted: ClaimVolume, claim: PersistentVolu
     );
   }
   const { metadata, spec, status } = claim;
-  // Whoever has it mounted keeps it; nobody new may come.
-  if (metadata.deletionTimestamp) throw broken('PVC is being deleted');
+  if (metadata.deletionTimestamp && !hasMounted(spec?.volumeName ?? '')) throw broken('PVC is being deleted');
   if (status?.phase !== 'Bound') throw broken('PVC is not bound');
   if (!spec?.volumeName) throw broken('PVC has empty pvc.Spec.VolumeName');
   const owner = metadata.ownerReferences?.find((reference) => reference.controller === true);
