@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { createServer as createWebServer, type ServerResponse } from 'node:http';
 import { createServer, type Http2Server, type ServerHttp2Stream } from 'node:http2';
 import { after, before, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Container, Event, Pod, Probe } from '../src/api/core-v1.ts';
 import { EVENTS, PODS } from './apiserver/kinds.ts';
 import { Cluster, containerOf, isReady } from './host/cluster.ts';
@@ -139,6 +141,36 @@ test('a command that takes too long has failed', async () => {
     'Unhealthy',
     /^Readiness probe failed: command timed out: "sh -c sleep 60" timed out after 1s$/,
   );
+});
+
+test('a probe that keelson slept through does not cost a container its life', async () => {
+  const requests: ServerResponse[] = [];
+  const server = createWebServer((_, response) => {
+    requests.push(response);
+    if (requests.length === 1) cluster.keelson.pause();
+    else response.end('alive');
+    arrived();
+  });
+  let arrived = () => {};
+  const requested = (count: number) =>
+    new Promise<void>((resolve) => {
+      arrived = () => requests.length >= count && resolve();
+      arrived();
+    });
+  const listener = await cluster.host.listen(9200, cluster.host.nodeIp);
+  listener.on('connection', (socket) => server.emit('connection', socket));
+  const livenessProbe = { ...often, httpGet: { port: 9200 }, timeoutSeconds: 2 };
+  cluster.createPod('slept', { hostNetwork: true, containers: [{ ...sleeper, livenessProbe }] });
+  await requested(1);
+  await delay(2500); // Longer than the probe's timeout: nobody is there to see it pass.
+  cluster.keelson.resume();
+  const told = await whenEvent('slept', 'ProbeWarning', /^Liveness probe warning: not counted as failed/);
+  assert.match(
+    told.message ?? '',
+    /because keelson could not run for 2\.\d+s of 2s: Get "http:\/\/\S+:9200\/": context deadline/,
+  );
+  await requested(3);
+  assert.equal(containerOf(cluster.pod('slept') as Pod, 'c')?.restartCount, 0);
 });
 
 for (const how of ['SIGTERM', 'SIGKILL'] as const) {

@@ -76,6 +76,18 @@ export class ManagedProcess {
     await this.exited;
   }
 
+  /** Takes the processor away from the process until `resume`: it is alive, and does nothing. */
+  pause(): void {
+    if (this.pid !== undefined) process.kill(this.pid, 'SIGSTOP');
+  }
+
+  resume(): void {
+    const { pid } = this;
+    if (pid !== undefined) process.kill(pid, 'SIGCONT');
+    // The nsenter in front has stopped with what it runs.
+    this.#child.kill('SIGCONT');
+  }
+
   #addLine(line: string): void {
     if (this.lines.length < MAX_LINES) this.lines.push(line);
     this.#wake();
