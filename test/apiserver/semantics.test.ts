@@ -56,6 +56,18 @@ describe('what happens to objects', () => {
     assert.equal((await admin.patch(`${PODS}/sized`, 'strategic-merge', main)).status, 422);
   });
 
+  test('ephemeral containers are added through their subresource, and stay as they are', async () => {
+    await admin.post(PODS, pod('debugged'));
+    const add = (path: string, container: object) =>
+      admin.patch(`${PODS}/debugged${path}`, 'strategic-merge', { spec: { ephemeralContainers: [container] } });
+    const { body } = await add('/ephemeralcontainers', { name: 'eye', image: 'busybox:1.36' });
+    const [eye] = listAt(body.spec, 'ephemeralContainers');
+    assert.deepEqual([eye?.['imagePullPolicy'], body.metadata.generation], ['IfNotPresent', 2]);
+    const changed = await add('/ephemeralcontainers', { name: 'eye', image: 'other' });
+    assert.match(changed.body.message ?? '', /existing ephemeral containers may not be changed or removed/);
+    assert.equal((await add('', { name: 'ear', image: 'busybox:1.36' })).status, 422);
+  });
+
   test('the main resource leaves the status alone and the status subresource the spec', async () => {
     await admin.post(PODS, pod('split'));
     const main = await admin.patch(`${PODS}/split`, 'merge', {
