@@ -139,7 +139,9 @@ export class StatusManager {
       now: clock.now(),
     });
     const explanation = this.#explain(uid, pod, view, plain, known?.explanation);
-    const latest: Version = { status: withExplanation(plain, explanation), facts: JSON.stringify(plain) };
+    const derived: Version = { status: withExplanation(plain, explanation), facts: JSON.stringify(plain) };
+    // Most are what they were: one copy is kept.
+    const latest = known && isEqual(known.latest, derived) ? known.latest : derived;
     const entry: Entry = known ?? {
       latest,
       explanation,
@@ -169,6 +171,10 @@ export class StatusManager {
 
   #sendSoon(desired: DesiredPod, entry: Entry): void {
     if (entry.sending || this.#stopped.signal.aborted) return;
+    // Most wakes change nothing that anybody is told of.
+    if (entry.sent && entry.failures === 0 && !this.#isOutdated(desired.uid, entry, entry.sent)) {
+      if (isEqual(entry.sent, entry.latest)) return;
+    }
     const delay = this.#pause(desired, entry);
     if (delay > 0) {
       entry.timer ??= this.#o.clock.after(delay, () => {
@@ -187,9 +193,7 @@ export class StatusManager {
     const now = this.#o.clock.now();
     if (failures > 0) return 0;
     const isSame = objectUid === this.#target(desired)?.uid;
-    if (isSame && sent && sent.facts === latest.facts) {
-      return isEqual(sent, latest) ? 0 : leftOf(sentencePaceMs, sentAt, now);
-    }
+    if (isSame && sent && sent.facts === latest.facts) return leftOf(sentencePaceMs, sentAt, now);
     const starts = latest.status.phase === 'Pending' && !hasNews(latest.status);
     return starts ? leftOf(startingPaceMs, Math.max(desired.seenAt, sentAt), now) : 0;
   }
