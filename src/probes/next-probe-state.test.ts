@@ -49,6 +49,14 @@ test('what a probe leaves out is what the API server would fill in', () => {
   assert.deepEqual(probeNumbers({}), expect);
 });
 
+test('what is longer than a timer can run is as long as one can', () => {
+  const probe = { initialDelaySeconds: 2 ** 31 - 1, periodSeconds: 2 ** 31 - 1, timeoutSeconds: 3_000_000 };
+  const { initialDelayMs, timeoutMs, periodMs } = probeNumbers(probe);
+  assert.deepEqual([initialDelayMs, timeoutMs, periodMs], [2 ** 31 - 1, 2 ** 31 - 1, 2 ** 31 - 1]);
+  const first = { type: 'liveness', probe, remembered: false, startedAt: 0, now: 0, random: 0.9 } as const;
+  assert.equal(firstProbeDelay(first), 2 ** 31 - 1);
+});
+
 const good = { verdict: 'success', message: '', since: 0 } as const;
 const bad = { verdict: 'failure', message: '', since: 0 } as const;
 const gate: ProbeGate = { type: 'liveness', result: undefined, started: true, terminating: false };

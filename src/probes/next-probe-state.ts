@@ -17,11 +17,15 @@ export interface CountedAnswer {
   readonly message: string;
 }
 
+/** Timers cannot run longer, which is 24 days: a delay that stands for 'never' must not become 'at once'. */
+export const maxTimerMs = 2 ** 31 - 1;
+const toMs = (seconds: number): number => Math.min(seconds * 1000, maxTimerMs);
+
 /** The API server's defaults, for pods that did not pass it; as it does, a zero counts as none. */
 export const probeNumbers = (probe: Probe) => ({
-  initialDelayMs: (probe.initialDelaySeconds || 0) * 1000,
-  timeoutMs: (probe.timeoutSeconds || 1) * 1000,
-  periodMs: (probe.periodSeconds || 10) * 1000,
+  initialDelayMs: toMs(probe.initialDelaySeconds || 0),
+  timeoutMs: toMs(probe.timeoutSeconds || 1),
+  periodMs: toMs(probe.periodSeconds || 10),
   successThreshold: probe.successThreshold || 1,
   failureThreshold: probe.failureThreshold || 3,
 });
@@ -89,7 +93,7 @@ export function firstProbeDelay({ type, probe, remembered, startedAt, now, rando
   const jitter = type === 'readiness' && !remembered ? 0 : random * periodMs;
   // A clock that was set back must not make the delay longer than it is.
   const delay = Math.min(initialDelayMs, Math.max(0, startedAt + initialDelayMs - now));
-  return delay + jitter;
+  return Math.min(delay + jitter, maxTimerMs);
 }
 
 /**

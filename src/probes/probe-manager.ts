@@ -4,7 +4,7 @@ import { eventReason } from '../api/reasons.ts';
 import type { RuntimeService } from '../cri/services.ts';
 import type { EventSink } from '../kubeapi/event-sink.ts';
 import type { Clock } from '../lib/clock.ts';
-import { errorFields, isAbort } from '../lib/errors.ts';
+import { errorFields } from '../lib/errors.ts';
 import { goDuration } from '../lib/go-duration.ts';
 import type { Log } from '../lib/log.ts';
 import { StallMeter } from '../lib/stall-meter.ts';
@@ -262,20 +262,22 @@ export class ProbeManager {
     entry.asking = asking;
     this.#stalls.enter();
     const lostBefore = this.#stalls.lostMs();
+    const over = () => {
+      entry.asking = undefined;
+      entry.dueAt = nextDue(entry.dueAt ?? askedAt, clock.monotonic(), probeNumbers(entry.wanted.probe).periodMs);
+    };
     try {
       const answer = await runProbe(runtime, entry.wanted, asking.signal);
       const lostMs = this.#stalls.lostMs() - lostBefore;
       if (entry.asking !== asking) return;
-      entry.asking = undefined;
-      entry.dueAt = nextDue(entry.dueAt ?? askedAt, clock.monotonic(), probeNumbers(entry.wanted.probe).periodMs);
+      over();
       const kindBefore = entry.last?.kind;
       this.#take(entry, answer, { lateMs, lostMs });
       if (entry.last?.kind !== kindBefore) this.#o.answered?.(entry.uid);
     } catch (error) {
       // Held or forgotten meanwhile: whoever did that knows what comes next.
-      if (entry.asking !== asking) return;
-      entry.asking = undefined;
-      if (isAbort(error)) return;
+      if (asking.signal.aborted) return;
+      if (entry.asking === asking) over();
       log.error({ podUid: entry.uid, container: entry.wanted.container.name, ...errorFields(error) }, 'probe failed');
     } finally {
       this.#stalls.leave();
