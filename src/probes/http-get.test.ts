@@ -272,6 +272,12 @@ test('who asks us to stop is heard at once', async () => {
   assert.equal(await failure(get(server.port), stop.signal), stop.signal.reason);
 });
 
+test('HTTPS of a server that speaks plain HTTP', async () => {
+  using server = await listen(createServer());
+  const error = await failure(get(server.port, { scheme: 'HTTPS' }));
+  assert.match(String(error), /Get "https:\/\/\S+\/": http: server gave HTTP response to HTTPS client$/);
+});
+
 test('a header that cannot be sent fails with words of its own', async () => {
   const error = await failure(get(1, { headers: [['X A', 'b']] }));
   assert.ok(error instanceof HttpGetError);

@@ -24,6 +24,10 @@ export function networkErrorText(error: unknown, to: string): string {
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return `dial tcp: lookup ${hostname ?? to}: no such host`;
   // How node:http says that the other side closed before it answered, or before the answer was whole.
   if (code === 'ECONNRESET' && syscall === undefined) return messageOf(error) === 'aborted' ? 'unexpected EOF' : 'EOF';
+  if (code === 'EPROTO') {
+    const plain = messageOf(error).includes('wrong version number');
+    return plain ? 'http: server gave HTTP response to HTTPS client' : 'remote error: tls: handshake failure';
+  }
   const text = errnoTexts[errnoOf(error) ?? ''];
   if (text === undefined) return messageOf(error);
   return syscall === 'connect' ? `dial tcp ${to}: connect: ${text}` : `${syscall ?? 'read'}: ${text}`;
