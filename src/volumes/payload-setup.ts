@@ -116,7 +116,7 @@ export class PayloadSetup {
     });
     const found = await this.#gather(pod, volume.sources, AbortSignal.any([signal, deadline.signal]));
     signal.throwIfAborted();
-    const { payload, missing } = renderPayload(volume, {
+    const { payload, missing, hint } = renderPayload(volume, {
       pod,
       uid,
       allocatable,
@@ -132,7 +132,9 @@ export class PayloadSetup {
       },
       token: (projection) => found.get(JSON.stringify(projection)) as string | Error,
     });
-    if (missing !== undefined) throw new AgentError('VolumeContent', missing, { retryable: true });
+    if (missing !== undefined) {
+      throw new AgentError('VolumeContent', missing, { retryable: true, ...(hint === undefined ? {} : { hint }) });
+    }
     return payload;
   }
 

@@ -5,7 +5,7 @@ import type {
   Secret,
   ServiceAccountTokenProjection,
 } from '../api/core-v1.ts';
-import { messageOf } from '../lib/errors.ts';
+import { AgentError, messageOf } from '../lib/errors.ts';
 import type { ContentKind, PayloadSource, PayloadVolume, TrustSource } from './compute-volumes.ts';
 import { type DownwardContext, type ResourceFieldRef, resolveField, resolveResource } from './downward-api.ts';
 import { selectBundles, trustAnchors } from './trust-bundles.ts';
@@ -31,14 +31,15 @@ export interface RenderInput extends DownwardContext {
 }
 
 export type Rendered =
-  | { readonly payload: Payload; readonly missing?: never }
+  | { readonly payload: Payload; readonly missing?: never; readonly hint?: never }
   /** What the volume refers to and is not there, in upstream's words. */
-  | { readonly missing: string; readonly payload?: never };
+  | { readonly missing: string; readonly hint: string | undefined; readonly payload?: never };
 
 /** The files of a configMap, secret, downwardAPI or projected volume; of sources with the same path the last one wins. */
 export function renderPayload(volume: PayloadVolume, input: RenderInput): Rendered {
   const payload = new Map<string, PayloadFile>();
   const missing: string[] = [];
+  let hint: string | undefined;
   for (const source of volume.sources) {
     try {
       for (const [path, file] of renderSource(source, volume, input)) {
@@ -47,10 +48,11 @@ export function renderPayload(volume: PayloadVolume, input: RenderInput): Render
       }
     } catch (error) {
       missing.push(messageOf(error));
+      if (error instanceof AgentError) hint ??= error.hint;
     }
   }
   const [first] = missing;
-  if (first !== undefined) return { missing: missing.length === 1 ? first : `[${missing.join(', ')}]` };
+  if (first !== undefined) return { missing: missing.length === 1 ? first : `[${missing.join(', ')}]`, hint };
   return { payload };
 }
 

@@ -25,6 +25,7 @@ import { configMaps, persistentVolumeClaims, persistentVolumes, pods, secrets } 
 import { FakeClock } from '../lib/fake-clock.ts';
 import { type Log, silentLog } from '../lib/log.ts';
 import { ApiObjectSource } from './api-object-source.ts';
+import { ManifestObjectSource } from './manifest-object-source.ts';
 import { VolumeError } from './volume-error.ts';
 import { VolumeManager } from './volume-manager.ts';
 
@@ -629,4 +630,30 @@ test('a part of a volume is found again after a restart, goes with the pod, and 
   await scene.manager.tearDown(uidOf(pod), never);
   assert.equal(scene.mounts.calls.at(-1), `unmount ${path}`);
   assert.ok(!existsSync(path));
+});
+
+test('on a node by itself, what only an API server can tell is refused with the remedy', async () => {
+  await using scene = await new Scene().start();
+  const trust = { clusterTrustBundle: { name: 'one', path: 'ca' } };
+  const pod = await scene.pod('p', [claimed('data'), { name: 't', projected: { sources: [trust] } }]);
+  const { mounts, clock, exec } = scene;
+  const objects = new ManifestObjectSource(() => ({ configMaps: [], secrets: [] }));
+  const alone = new VolumeManager({ rootDir: scene.root, objects, mounts, exec, clock, log: silentLog });
+  await alone.start(never);
+  await assert.rejects(alone.setUp(pod, uidOf(pod), never), (error: VolumeError) => {
+    assert.deepEqual(
+      error.failures.map(({ message, hint }) => [message.split(': ').at(-1), hint]),
+      [
+        [
+          'there is no API server to tell what the claim is bound to',
+          'use hostPath in pods of a node by itself, or join a cluster',
+        ],
+        [
+          'there is no API server to ask for ClusterTrustBundle "one"',
+          'leave it out of pods of a node by itself, or join a cluster',
+        ],
+      ],
+    );
+    return true;
+  });
 });

@@ -100,6 +100,8 @@ export class VolumeManager {
   readonly #tokens: TokenManager;
   readonly #pods = new Map<PodUid, PodVolumes>();
   readonly #turns = new Turns<PodUid>();
+  /** A container must not wait for its part of a volume until another volume has been renewed. */
+  readonly #parts = new Turns<PodUid>();
   /** Devices that pods share are mounted and unmounted one after another. */
   readonly #devices = new Turns<'device'>();
   #memory = '';
@@ -154,7 +156,7 @@ export class VolumeManager {
     assertSafeUid(uid);
     const target = join(this.#realPods, uid, 'volume-subpaths', volume, container, String(index));
     try {
-      await this.#turns.take(uid, () => bindSubPath({ volumePath, subPath, target }, this.#o.mounts, signal));
+      await this.#parts.take(uid, () => bindSubPath({ volumePath, subPath, target }, this.#o.mounts, signal));
     } catch (error) {
       if (signal.aborted) throw error;
       this.#log.warn({ podUid: uid, container, volume, subPath, ...errorFields(error) }, 'subPath not prepared');
@@ -171,7 +173,7 @@ export class VolumeManager {
   async tearDown(uid: PodUid, signal: AbortSignal): Promise<void> {
     assertSafeUid(uid);
     this.#pods.get(uid)?.stop.abort();
-    await this.#turns.take(uid, async () => {
+    const takeDown = async () => {
       this.#pods.delete(uid);
       this.#o.objects.release(uid);
       this.#tokens.release(uid);
@@ -182,7 +184,8 @@ export class VolumeManager {
       await removeTree(join(this.#podsDir, uid, 'volume-subpaths'));
       await removeTree(join(this.#podsDir, uid, 'volumes'));
       await removeTree(join(this.#memory, uid));
-    });
+    };
+    await this.#turns.take(uid, () => this.#parts.take(uid, takeDown));
   }
 
   /** The pods that have anything on this node's disk or in its tmpfs. */
