@@ -144,6 +144,16 @@ export class Pleg {
     await this.sawContainers(uid, updated, signal);
   }
 
+  /** What the record says of a container or sandbox of the pod; 'unknown' where it does not hold it. */
+  fateOf(uid: PodUid, id: string): 'alive' | 'ended' | 'unknown' {
+    const observed = this.#o.cache.get(uid);
+    const container = observed?.containers.find((c) => c.id === id);
+    if (container) return container.state === 'exited' ? 'ended' : 'alive';
+    const sandbox = observed?.sandboxes.find((s) => s.id === id);
+    if (sandbox) return sandbox.state === 'ready' ? 'alive' : 'ended';
+    return 'unknown';
+  }
+
   /** The pod to which a container or sandbox belongs, as far as it has been seen. */
   ownerOf(id: string): PodUid | undefined {
     for (const uid of this.#o.cache.uids()) {

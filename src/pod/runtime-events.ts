@@ -23,11 +23,24 @@ const retry = { initialMs: 500, maxMs: 10_000 } as const;
 const deafMs = 60_000;
 /**
  * The runtime hears of an exit when we do, and its CRI side may still say "running" for some
- * milliseconds: looks after these delays catch it. The last of them is the worst case; after that the relist does.
+ * milliseconds, thirty as a rule: it is looked at after these delays until it knows. The last of them is the
+ * worst case; after that the relist finds it.
  */
-const looksAfterMs = [0, 20, 150] as const;
+const looksAfterMs = [0, 20, 10, 10, 10, 20, 30, 50, 100] as const;
 
 type Stream = 'cri' | 'containerd' | 'none';
+
+/** An end that was announced; the id is that of a container or a sandbox. */
+interface End {
+  readonly uid: PodUid;
+  readonly id: string;
+}
+
+interface Look {
+  readonly ids: Set<string>;
+  /** More ends were announced since the last round began. */
+  again: boolean;
+}
 
 /**
  * Listens to whichever event stream the runtime has and turns ends of containers and sandboxes into
@@ -39,7 +52,8 @@ export class RuntimeEvents {
   #stream: Stream = 'cri';
   #flowing = false;
   readonly #said = new Set<string>();
-  readonly #looking = new Map<PodUid, { again: boolean }>();
+  /** Pods that are being looked at, each with the containers and sandboxes that are said to have ended. */
+  readonly #looking = new Map<PodUid, Look>();
 
   constructor(options: RuntimeEventsOptions) {
     this.#o = options;
@@ -74,24 +88,26 @@ export class RuntimeEvents {
     using _subscribed = this.#o.clock.after(1000, () => {
       this.#flowing = true;
     });
-    for await (const uid of this.#stream === 'cri' ? this.#criEnds(signal) : this.#containerdEnds(signal)) {
+    for await (const end of this.#stream === 'cri' ? this.#criEnds(signal) : this.#containerdEnds(signal)) {
       this.#flowing = true;
       heard();
-      if (uid) this.#look(uid, signal);
+      if (end) this.#look(end, signal);
     }
   }
 
-  /** For every event: the pod in which something ended, or undefined. */
-  async *#criEnds(signal: AbortSignal): AsyncGenerator<PodUid | undefined> {
+  /** For every event: what ended, in which pod; or undefined. */
+  async *#criEnds(signal: AbortSignal): AsyncGenerator<End | undefined> {
     for await (const event of this.#o.runtime.getContainerEvents(signal)) {
       const isEnd = event.containerEventType === cri.ContainerEventType.CONTAINER_STOPPED_EVENT;
-      yield isEnd ? this.#podOf(event) : undefined;
+      const uid = isEnd ? this.#podOf(event) : undefined;
+      yield uid && { uid, id: event.containerId ?? '' };
     }
   }
 
-  async *#containerdEnds(signal: AbortSignal): AsyncGenerator<PodUid | undefined> {
-    for await (const { topic, containerId } of this.#o.containerdEvents(signal)) {
-      yield topic === '/tasks/start' || containerId === undefined ? undefined : this.#o.pleg.ownerOf(containerId);
+  async *#containerdEnds(signal: AbortSignal): AsyncGenerator<End | undefined> {
+    for await (const { topic, containerId: id } of this.#o.containerdEvents(signal)) {
+      const uid = topic === '/tasks/start' || id === undefined ? undefined : this.#o.pleg.ownerOf(id);
+      yield uid && { uid, id: id ?? '' };
     }
   }
 
@@ -110,20 +126,23 @@ export class RuntimeEvents {
     this.#o.log.info({ how }, 'runtime has no CRI event stream, container ends are learned otherwise');
   }
 
-  #look(uid: PodUid, signal: AbortSignal): void {
+  #look({ uid, id }: End, signal: AbortSignal): void {
     const running = this.#looking.get(uid);
     if (running) {
+      running.ids.add(id);
       running.again = true;
       return;
     }
-    const state = { again: false };
-    this.#looking.set(uid, state);
-    void this.#lookRepeatedly(uid, state, signal).finally(() => this.#looking.delete(uid));
+    // Two events tell of one end.
+    if (this.#o.pleg.fateOf(uid, id) === 'ended') return;
+    const look: Look = { ids: new Set([id]), again: false };
+    this.#looking.set(uid, look);
+    void this.#lookRepeatedly(uid, look, signal).finally(() => this.#looking.delete(uid));
   }
 
-  async #lookRepeatedly(uid: PodUid, state: { again: boolean }, signal: AbortSignal): Promise<void> {
+  async #lookRepeatedly(uid: PodUid, look: Look, signal: AbortSignal): Promise<void> {
     do {
-      state.again = false;
+      look.again = false;
       for (const delay of looksAfterMs) {
         try {
           await this.#o.clock.sleep(delay, signal);
@@ -132,7 +151,12 @@ export class RuntimeEvents {
           // The runtime is away or we are leaving; the relist finds what this look did not.
           return;
         }
+        if (!this.#anyAlive(uid, look)) return;
       }
-    } while (state.again && !signal.aborted);
+    } while (look.again && !signal.aborted);
+  }
+
+  #anyAlive(uid: PodUid, { ids }: Look): boolean {
+    return [...ids].some((id) => this.#o.pleg.fateOf(uid, id) === 'alive');
   }
 }
