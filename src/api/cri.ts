@@ -676,6 +676,40 @@ export interface ExecSyncResponse {
   readonly exitCode?: number;
 }
 
+export interface ExecRequest {
+  readonly containerId?: string;
+  readonly cmd?: readonly string[];
+  readonly tty?: boolean;
+  readonly stdin?: boolean;
+  readonly stdout?: boolean;
+  readonly stderr?: boolean;
+}
+
+export interface ExecResponse {
+  readonly url?: string;
+}
+
+export interface AttachRequest {
+  readonly containerId?: string;
+  readonly stdin?: boolean;
+  readonly tty?: boolean;
+  readonly stdout?: boolean;
+  readonly stderr?: boolean;
+}
+
+export interface AttachResponse {
+  readonly url?: string;
+}
+
+export interface PortForwardRequest {
+  readonly podSandboxId?: string;
+  readonly port?: readonly number[];
+}
+
+export interface PortForwardResponse {
+  readonly url?: string;
+}
+
 export type GetEventsRequest = Readonly<Record<string, never>>;
 
 export interface ContainerEventResponse {

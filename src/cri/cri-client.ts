@@ -64,6 +64,9 @@ function runtimeService(channel: GrpcChannel, rpc: (method: string) => Rpc, usua
   );
   const reopenLog = method<cri.ReopenContainerLogRequest, cri.ReopenContainerLogResponse>('ReopenContainerLog');
   const execSync = rpc('ExecSync');
+  const exec = method<cri.ExecRequest, cri.ExecResponse>('Exec');
+  const attach = method<cri.AttachRequest, cri.AttachResponse>('Attach');
+  const portForward = method<cri.PortForwardRequest, cri.PortForwardResponse>('PortForward');
   const events = rpc('GetContainerEvents');
 
   return {
@@ -101,6 +104,9 @@ function runtimeService(channel: GrpcChannel, rpc: (method: string) => Rpc, usua
       const request: cri.ExecSyncRequest = { containerId, cmd: command, timeout: timeoutSeconds };
       return channel.unary(execSync, request, deadlineMs, signal) as Promise<cri.ExecSyncResponse>;
     },
+    exec: async (request, signal) => (await exec(request, signal)).url ?? '',
+    attach: async (request, signal) => (await attach(request, signal)).url ?? '',
+    portForward: async (request, signal) => (await portForward(request, signal)).url ?? '',
     getContainerEvents: (signal) =>
       channel.serverStream(events, {}, signal) as AsyncIterable<cri.ContainerEventResponse>,
   };

@@ -61,6 +61,8 @@ export class FakeCri {
   runtimeReady = true;
   /** What ExecSync answers. */
   exec: (containerId: string, command: readonly string[]) => cri.ExecSyncResponse = () => ({ exitCode: 0 });
+  /** Where Exec, Attach and PortForward say that they are served; a token is added. */
+  streamingServer = 'http://127.0.0.1:10010';
   readonly #clock: Clock;
   readonly #handlers: ReadonlySet<string>;
   readonly #events: FakeEventStream;
@@ -207,6 +209,22 @@ export class FakeCri {
         await enter('ExecSync', [id, command, timeoutSeconds], signal);
         this.#running('ExecSync', id);
         return this.exec(id, command);
+      },
+      exec: async (request, signal) => {
+        await enter('Exec', [request], signal);
+        this.#running('Exec', request.containerId ?? '');
+        return this.#streamUrl('exec', 'Exec', request);
+      },
+      attach: async (request, signal) => {
+        await enter('Attach', [request], signal);
+        this.#running('Attach', request.containerId ?? '');
+        return this.#streamUrl('attach', 'Attach', request);
+      },
+      portForward: async (request, signal) => {
+        await enter('PortForward', [request], signal);
+        const { state } = this.#sandbox('PortForward', request.podSandboxId ?? '');
+        if (state === cri.PodSandboxState.SANDBOX_READY) return this.#streamUrl('portforward');
+        throw new CriError('PortForward', 'UNKNOWN', 'sandbox container is not running');
       },
       getContainerEvents: (signal) => this.#events.containers(signal),
     };
@@ -395,6 +413,15 @@ export class FakeCri {
     const container = this.#container(method, id);
     if (container.state === cri.ContainerState.CONTAINER_RUNNING) return;
     throw new CriError(method, 'UNKNOWN', `container is in ${stateName(container)} state`);
+  }
+
+  #streamUrl(kind: string, method = '', streams: cri.AttachRequest = { stdout: true }): string {
+    const { stdin, stdout, stderr, tty } = streams;
+    if (!stdin && !stdout && !stderr) {
+      throw new CriError(method, 'INVALID_ARGUMENT', 'one of stdin, stdout, or stderr must be set');
+    }
+    if (tty && stderr) throw new CriError(method, 'INVALID_ARGUMENT', 'tty and stderr cannot both be true');
+    return `${this.streamingServer}/${kind}/token${++this.#ids}`;
   }
 
   #containersOf(sandboxId: string): readonly FakeContainer[] {

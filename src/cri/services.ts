@@ -39,6 +39,14 @@ export interface RuntimeService {
     timeoutSeconds: number,
     signal: AbortSignal,
   ): Promise<cri.ExecSyncResponse>;
+  /**
+   * Where the runtime serves a command in a container, its streams, and ports of a sandbox: the URL of a
+   * server of its own on this machine, good for one connection within the minute. INVALID_ARGUMENT without
+   * any stream, and for a terminal with a stream for errors.
+   */
+  exec(request: cri.ExecRequest, signal: AbortSignal): Promise<string>;
+  attach(request: cri.AttachRequest, signal: AbortSignal): Promise<string>;
+  portForward(request: cri.PortForwardRequest, signal: AbortSignal): Promise<string>;
   /** Ends with a CriError of code UNIMPLEMENTED where the runtime has no such stream (containerd 1.6). */
   getContainerEvents(signal: AbortSignal): AsyncIterable<cri.ContainerEventResponse>;
 }

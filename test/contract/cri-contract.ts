@@ -196,6 +196,45 @@ export function criContract(kind: string, fixture: () => CriFixture): void {
     await assert.rejects(runtime.execSync(await create(1), ['true'], 5, signal), /CONTAINER_CREATED state/);
   });
 
+  contract('a command with streams is served at an address of its own, for a running container', async () => {
+    const { runtime, start, create } = await pod('exec-streams');
+    const id = await start();
+    const request = { containerId: id, cmd: ['true'], stdout: true };
+    const urls = [await runtime.exec(request, signal), await runtime.exec(request, signal)];
+    for (const url of urls) assert.match(url, /^http:\/\/127\.0\.0\.1:\d+\/exec\/./);
+    assert.notEqual(urls[0], urls[1]);
+    const waiting = { ...request, containerId: await create(1) };
+    await assert.rejects(runtime.exec(waiting, signal), /container is in CONTAINER_CREATED state/);
+    const none = { ...request, containerId: '0'.repeat(64) };
+    await assert.rejects(runtime.exec(none, signal), (error) => isCriCode(error, 'NOT_FOUND'));
+    const refused = (error: unknown) => isCriCode(error, 'INVALID_ARGUMENT');
+    await assert.rejects(runtime.exec({ ...request, stdout: false }, signal), refused);
+    await assert.rejects(runtime.exec({ ...request, tty: true, stderr: true }, signal), refused);
+  });
+
+  contract("a running container's own streams are served likewise", async () => {
+    const { runtime, start, create } = await pod('attach-streams');
+    const request = { containerId: await start(), stdin: true, stdout: true };
+    assert.match(await runtime.attach(request, signal), /^http:\/\/127\.0\.0\.1:\d+\/attach\/./);
+    const waiting = { ...request, containerId: await create(1) };
+    await assert.rejects(runtime.attach(waiting, signal), /container is in CONTAINER_CREATED state/);
+    const none = { ...request, containerId: '0'.repeat(64) };
+    await assert.rejects(runtime.attach(none, signal), (error) => isCriCode(error, 'NOT_FOUND'));
+    const refused = (error: unknown) => isCriCode(error, 'INVALID_ARGUMENT');
+    await assert.rejects(runtime.attach({ containerId: request.containerId }, signal), refused);
+    await assert.rejects(runtime.attach({ ...request, tty: true, stderr: true }, signal), refused);
+  });
+
+  contract('ports are served of a sandbox that runs', async () => {
+    const { runtime, sandboxId } = await pod('ports');
+    const url = await runtime.portForward({ podSandboxId: sandboxId }, signal);
+    assert.match(url, /^http:\/\/127\.0\.0\.1:\d+\/portforward\/./);
+    await runtime.stopPodSandbox(sandboxId, signal);
+    const forward = (id: string) => runtime.portForward({ podSandboxId: id, port: [80] }, signal);
+    await assert.rejects(forward(sandboxId), /sandbox container is not running/);
+    await assert.rejects(forward('0'.repeat(64)), (error) => isCriCode(error, 'NOT_FOUND'));
+  });
+
   contract('resources are reported as they were set, and changed while the container runs', async () => {
     const { runtime, config, sandboxId, image, exit } = await pod('resources');
     const resources = { cpuPeriod: 100_000, cpuQuota: 20_000, cpuShares: 102, memoryLimitInBytes: 64 << 20 };
