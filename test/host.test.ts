@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
+import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { ContainerState } from '../src/api/cri.ts';
 import { isCriCode } from '../src/cri/services.ts';
@@ -64,6 +65,15 @@ test('images come from the registry, with the credentials it asks for', async ()
   await assert.rejects(images.pullImage({ image: `${registry}/team/none:1` }, auth, {}, signal), (error) =>
     isCriCode(error, 'NOT_FOUND'),
   );
+});
+
+test('a port inside is reached from the test process, and one where nobody listens says so', async () => {
+  await using host = await TestHost.create('dial');
+  const listener = await host.listen(5000);
+  listener.on('connection', (socket) => socket.end('hello'));
+  const socket = await host.connect(5000);
+  assert.equal(await text(socket), 'hello');
+  await assert.rejects(host.connect(5001), /ECONNREFUSED/);
 });
 
 test('what a killed test process leaves is removed by the next one', async () => {

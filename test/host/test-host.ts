@@ -1,6 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
-import type { Server } from 'node:net';
+import type { Server, Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -13,6 +13,7 @@ import { PAUSE_IMAGE, pauseImage } from '../images/images.ts';
 import { cleanUpDeadRuns, hierarchies, hostFolder, hostName, removeHost } from './cleanup.ts';
 import { bridgeCniConfig, containerdConfig, plainHttpRegistry } from './containerd-config.ts';
 import { ManagedProcess } from './managed-process.ts';
+import { NamespaceDialer } from './namespace-dialer.ts';
 import { createNamespaces, insideCommand, type Namespaces } from './namespaces.ts';
 
 const PROJECT = fileURLToPath(new URL('../..', import.meta.url));
@@ -60,6 +61,7 @@ export class TestHost {
   readonly #namespaces: Namespaces;
   #containerd: ManagedProcess | undefined;
   #cri: CriClient | undefined;
+  readonly #dialer: NamespaceDialer;
   #servers: Server[] = [];
   #starts = 0;
   #disposed: Promise<void> | undefined;
@@ -71,6 +73,7 @@ export class TestHost {
     this.podCidr = options.podCidr ?? '10.244.1.0/24';
     this.nodeIp = options.nodeIp ?? '192.0.2.2';
     this.#namespaces = namespaces;
+    this.#dialer = new NamespaceDialer(namespaces.pid);
   }
 
   /** A host with its network up and containerd configured, but not started. Needs root. */
@@ -174,6 +177,11 @@ export class TestHost {
     return server;
   }
 
+  /** A connection to a port inside, by default one of its own loopback; its data are the test process's to read. */
+  connect(port: number, address = '127.0.0.1'): Promise<Socket> {
+    return this.#dialer.connect(port, address);
+  }
+
   /** Lines of containerd's log, of its last start. */
   get containerdLog(): readonly string[] {
     return this.#containerd?.lines ?? [];
@@ -259,6 +267,7 @@ export class TestHost {
 
   async #dispose(): Promise<void> {
     this.#cri?.close();
+    this.#dialer[Symbol.dispose]();
     for (const server of this.#servers) server.close();
     await this.#namespaces.end();
     await removeHost(this.id);
