@@ -175,7 +175,7 @@ export class StatusManager {
     if (entry.sent && entry.failures === 0 && !this.#isOutdated(desired.uid, entry, entry.sent)) {
       if (isEqual(entry.sent, entry.latest)) return;
     }
-    const delay = this.#pause(desired, entry);
+    const delay = this.#isToDelete(desired.uid, entry) ? 0 : this.#pause(desired, entry);
     if (delay > 0) {
       entry.timer ??= this.#o.clock.after(delay, () => {
         entry.timer = undefined;
