@@ -799,3 +799,74 @@ export interface FilesystemIdentifier {
 export interface UInt64Value {
   readonly value?: number;
 }
+
+export interface ListContainerStatsRequest {
+  readonly filter?: ContainerStatsFilter | null;
+}
+
+export interface ContainerStatsFilter {
+  readonly id?: string;
+  readonly podSandboxId?: string;
+  readonly labelSelector?: Readonly<Record<string, string>>;
+}
+
+export interface ListContainerStatsResponse {
+  readonly stats?: readonly ContainerStats[];
+}
+
+export interface ContainerStats {
+  readonly attributes?: ContainerAttributes | null;
+  readonly cpu?: CpuUsage | null;
+  readonly memory?: MemoryUsage | null;
+  readonly writableLayer?: FilesystemUsage | null;
+  readonly swap?: SwapUsage | null;
+  readonly io?: IoUsage | null;
+}
+
+export interface ContainerAttributes {
+  readonly id?: string;
+  readonly metadata?: ContainerMetadata | null;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly annotations?: Readonly<Record<string, string>>;
+}
+
+export interface CpuUsage {
+  readonly timestamp?: number;
+  readonly usageCoreNanoSeconds?: UInt64Value | null;
+  readonly usageNanoCores?: UInt64Value | null;
+  readonly psi?: PsiStats | null;
+}
+
+export interface MemoryUsage {
+  readonly timestamp?: number;
+  readonly workingSetBytes?: UInt64Value | null;
+  readonly availableBytes?: UInt64Value | null;
+  readonly usageBytes?: UInt64Value | null;
+  readonly rssBytes?: UInt64Value | null;
+  readonly pageFaults?: UInt64Value | null;
+  readonly majorPageFaults?: UInt64Value | null;
+  readonly psi?: PsiStats | null;
+}
+
+export interface SwapUsage {
+  readonly timestamp?: number;
+  readonly swapAvailableBytes?: UInt64Value | null;
+  readonly swapUsageBytes?: UInt64Value | null;
+}
+
+export interface IoUsage {
+  readonly timestamp?: number;
+  readonly psi?: PsiStats | null;
+}
+
+export interface PsiStats {
+  readonly Full?: PsiData | null;
+  readonly Some?: PsiData | null;
+}
+
+export interface PsiData {
+  readonly Total?: number;
+  readonly Avg10?: number;
+  readonly Avg60?: number;
+  readonly Avg300?: number;
+}

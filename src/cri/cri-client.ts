@@ -59,6 +59,9 @@ function runtimeService(channel: GrpcChannel, rpc: (method: string) => Rpc, usua
   const removeContainer = method<cri.RemoveContainerRequest, cri.RemoveContainerResponse>('RemoveContainer');
   const listContainers = method<cri.ListContainersRequest, cri.ListContainersResponse>('ListContainers');
   const containerStatus = method<cri.ContainerStatusRequest, cri.ContainerStatusResponse>('ContainerStatus');
+  const listContainerStats = method<cri.ListContainerStatsRequest, cri.ListContainerStatsResponse>(
+    'ListContainerStats',
+  );
   const updateResources = method<cri.UpdateContainerResourcesRequest, cri.UpdateContainerResourcesResponse>(
     'UpdateContainerResources',
   );
@@ -71,7 +74,7 @@ function runtimeService(channel: GrpcChannel, rpc: (method: string) => Rpc, usua
 
   return {
     version: (signal) => version({ version: 'v1' }, signal),
-    status: (signal) => status({ verbose: false }, signal),
+    status: (signal, verbose = false) => status({ verbose }, signal),
     runtimeConfig: (signal) => runtimeConfig({}, signal),
     runPodSandbox: async (config, runtimeHandler, signal) => {
       const response = await runPodSandbox({ config, runtimeHandler }, signal, 2 * usualMs);
@@ -95,6 +98,7 @@ function runtimeService(channel: GrpcChannel, rpc: (method: string) => Rpc, usua
     listContainers: async (filter, signal) => (await listContainers({ filter }, signal)).containers ?? [],
     containerStatus: async (containerId, signal) =>
       (await containerStatus({ containerId, verbose: false }, signal)).status ?? {},
+    listContainerStats: async (filter, signal) => (await listContainerStats({ filter }, signal)).stats ?? [],
     updateContainerResources: async (containerId, linux, signal) =>
       void (await updateResources({ containerId, linux }, signal)),
     reopenContainerLog: async (containerId, signal) => void (await reopenLog({ containerId }, signal)),

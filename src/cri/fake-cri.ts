@@ -197,6 +197,12 @@ export class FakeCri {
         await enter('ContainerStatus', [id], signal);
         return containerStatus(this.#container('ContainerStatus', id));
       },
+      listContainerStats: async (filter, signal) => {
+        await enter('ListContainerStats', [filter], signal);
+        const running = { ...filter, state: { state: cri.ContainerState.CONTAINER_RUNNING } };
+        const found = [...this.#containers.values()].filter((c) => containerMatches(c, running));
+        return found.map((c) => containerStats(c, this.#stamp()));
+      },
       updateContainerResources: async (id, linux, signal) => {
         await enter('UpdateContainerResources', [id, linux], signal);
         this.#update(id, linux);
@@ -490,6 +496,17 @@ function containerItem(container: FakeContainer): cri.Container {
   const { metadata = null, labels = {}, annotations = {} } = config;
   const image = { image: imageId };
   return { id, podSandboxId: sandboxId, metadata, image, imageRef: imageId, state, createdAt, labels, annotations };
+}
+
+function containerStats({ id, config }: FakeContainer, timestamp: number): cri.ContainerStats {
+  const { metadata = null, labels = {}, annotations = {} } = config;
+  const fsId = { mountpoint: '/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs' };
+  return {
+    attributes: { id, metadata, labels, annotations },
+    cpu: { timestamp, usageCoreNanoSeconds: { value: 1_000_000 } },
+    memory: { timestamp, workingSetBytes: { value: 1 << 20 } },
+    writableLayer: { timestamp, fsId, usedBytes: { value: 4096 }, inodesUsed: { value: 1 } },
+  };
 }
 
 function containerStatus(container: FakeContainer): cri.ContainerStatus {

@@ -7,7 +7,8 @@ import { AgentError } from '../lib/errors.ts';
  */
 export interface RuntimeService {
   version(signal: AbortSignal): Promise<cri.VersionResponse>;
-  status(signal: AbortSignal): Promise<cri.StatusResponse>;
+  /** `verbose` adds the runtime's own notes, such as its configuration, as JSON texts in `info`. */
+  status(signal: AbortSignal, verbose?: boolean): Promise<cri.StatusResponse>;
   /** UNIMPLEMENTED before containerd 2.0. */
   runtimeConfig(signal: AbortSignal): Promise<cri.RuntimeConfigResponse>;
   runPodSandbox(config: cri.PodSandboxConfig, runtimeHandler: string, signal: AbortSignal): Promise<string>;
@@ -30,6 +31,8 @@ export interface RuntimeService {
   removeContainer(containerId: string, signal: AbortSignal): Promise<void>;
   listContainers(filter: cri.ContainerFilter, signal: AbortSignal): Promise<readonly cri.Container[]>;
   containerStatus(containerId: string, signal: AbortSignal): Promise<cri.ContainerStatus>;
+  /** What running containers use; a runtime may answer from figures that are some seconds old, each with its stamp. */
+  listContainerStats(filter: cri.ContainerStatsFilter, signal: AbortSignal): Promise<readonly cri.ContainerStats[]>;
   /** Changes what a created or running container may use. Members that are zero or absent stay as they are. */
   updateContainerResources(containerId: string, linux: cri.LinuxContainerResources, signal: AbortSignal): Promise<void>;
   reopenContainerLog(containerId: string, signal: AbortSignal): Promise<void>;

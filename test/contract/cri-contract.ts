@@ -175,6 +175,17 @@ export function criContract(kind: string, fixture: () => CriFixture): void {
     assert.deepEqual(await runtime.listPodSandbox({ id: sandboxId, state: { state: SANDBOX_NOTREADY } }, signal), []);
   });
 
+  contract('a running container has figures of what it uses', async () => {
+    const { runtime, start, sandboxId } = await pod('figures');
+    const id = await start();
+    const [stats, ...others] = await runtime.listContainerStats({ podSandboxId: sandboxId }, signal);
+    assert.deepEqual(others, []);
+    assert.equal(stats?.attributes?.id, id);
+    assert.ok((stats?.cpu?.timestamp ?? 0) > 1e18 && (stats?.cpu?.usageCoreNanoSeconds?.value ?? 0) > 0);
+    assert.ok((stats?.memory?.workingSetBytes?.value ?? 0) > 0);
+    assert.deepEqual(await runtime.listContainerStats({ id: '0'.repeat(64) }, signal), []);
+  });
+
   contract('what is unknown is NOT_FOUND', async () => {
     const { runtime, images, create, config, sandboxId } = await pod('unknown');
     const notFound = (error: unknown) => isCriCode(error, 'NOT_FOUND');
