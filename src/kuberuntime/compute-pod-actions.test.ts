@@ -606,3 +606,71 @@ test('after a long run the crash loop begins with its first delay', () => {
     [9],
   );
 });
+
+/** The delays before each start of a container that runs for `runMs` and is killed by its probe then, in seconds. */
+function delaysOfKills(runMs: number, starts: number): number[] {
+  let clock = now;
+  let backoffs: ReadonlyMap<string, RestartBackoff> = new Map();
+  let runs: ObservedContainer[] = [container('a', { startedAt: clock })];
+  const delays: number[] = [];
+  const look = (probes: ProbeView) => {
+    const observed = observe([sandbox()], [...runs, container('b')]);
+    const actions = computePodActions({
+      pod: basePod(),
+      ...{ observed, probes, backoffs, maxBackoffMs: 300_000, now: clock },
+    });
+    backoffs = actions.backoffs;
+    return actions;
+  };
+  while (delays.length < starts) {
+    clock += runMs;
+    const [killed, ...before] = runs as [ObservedContainer, ...ObservedContainer[]];
+    let actions = look(failing(killed.id, 'liveness'));
+    assert.deepEqual(
+      actions.kill.map((k) => k.id),
+      [killed.id],
+    );
+    const killedAt = clock;
+    runs = [{ ...killed, state: 'exited', exitCode: 137, finishedAt: killedAt }, ...before];
+    while (actions.start.length === 0) {
+      clock = Math.max(clock, ...actions.waiting.map((w) => w.notBefore));
+      actions = look(noProbes);
+    }
+    delays.push((clock - killedAt) / 1000);
+    const attempt = actions.start[0]?.attempt ?? 0;
+    runs = [container('a', { attempt, startedAt: clock }), ...runs].slice(0, 2);
+  }
+  return delays;
+}
+
+test('a container that its probe kills again and again comes back more and more slowly', () => {
+  // The run that is killed does not count for its own replacement: the second start is at once, too.
+  assert.deepEqual(delaysOfKills(1000, 8), [0, 0, 10, 20, 40, 80, 160, 300]);
+});
+
+test('a container that outlives its delay each time before its probe kills it is replaced at once', () => {
+  assert.deepEqual(delaysOfKills(500_000, 6), [0, 0, 0, 0, 0, 0]);
+});
+
+test('a new definition starts at once, and its crashes begin with the first delay', () => {
+  const crashed = exited('a', 1, { attempt: 7, hash: 'other', finishedAt: now - 1000 });
+  const memory = { failures: 7, lastEndAt: now - 1000 };
+  const input = { pod: basePod(), probes: noProbes, maxBackoffMs: 300_000 };
+  const first = computePodActions({
+    ...input,
+    observed: observe([sandbox()], [crashed, container('b')]),
+    backoffs: new Map([['a', memory]]),
+    now,
+  });
+  assert.deepEqual(digest(first), { start: ['container a 8'] });
+  const again = exited('a', 1, { attempt: 8, finishedAt: now + 1000 });
+  const second = computePodActions({
+    ...input,
+    observed: observe([sandbox()], [again, crashed, container('b')]),
+    ...{ backoffs: first.backoffs, now: now + 1000 },
+  });
+  assert.deepEqual(
+    second.waiting.map((w) => (w.notBefore - now - 1000) / 1000),
+    [10],
+  );
+});

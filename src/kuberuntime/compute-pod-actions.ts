@@ -110,7 +110,7 @@ function remembered(input: ActionInput, verdicts: readonly Verdict[]): Map<strin
   const memories = new Map([...input.backoffs].filter(([name]) => names.has(name)));
   for (const verdict of verdicts) {
     if (verdict.type === 'start' && verdict.memory) memories.set(verdict.start.container.name, verdict.memory);
-    if (verdict.type === 'wait') memories.set(verdict.wait.name, verdict.memory);
+    if (verdict.type === 'wait' && verdict.memory) memories.set(verdict.wait.name, verdict.memory);
   }
   return memories;
 }

@@ -3,7 +3,13 @@ import { waitingReason } from '../api/reasons.ts';
 import { goDuration } from '../lib/go-duration.ts';
 import type { ObservedContainer } from '../pod/observed.ts';
 import type { ActionInput, KillAction, KillReason, StartAction, WaitingAction } from './pod-actions.ts';
-import { nextRestart, type RestartBackoff } from './restart-backoff.ts';
+import {
+  type NextRestart,
+  newDefinition,
+  nextReplacement,
+  nextRestart,
+  type RestartBackoff,
+} from './restart-backoff.ts';
 
 /** What is to become of one container. */
 export type Verdict =
@@ -25,7 +31,7 @@ export type Verdict =
       readonly type: 'wait';
       readonly wait: WaitingAction;
       readonly kill?: KillAction;
-      readonly memory: RestartBackoff;
+      readonly memory?: RestartBackoff;
     };
 
 type Kind = StartAction['kind'];
@@ -35,35 +41,47 @@ export const startNow = (kind: Kind, container: Container | EphemeralContainer, 
   start: { kind, container, attempt },
 });
 
+/** Starts a container whose definition is another than that of its last run: at once, whatever became of that. */
+export const startChanged = (kind: Kind, container: Container, last: ObservedContainer): Verdict => ({
+  type: 'start',
+  start: { kind, container, attempt: last.attempt + 1 },
+  memory: newDefinition(last.state === 'exited' ? last : undefined),
+});
+
 /** Starts a container that has ended, now or when its back-off is over. */
 export function startAgain(input: ActionInput, kind: Kind, container: Container, last: ObservedContainer): Verdict {
   const start: StartAction = { kind, container, attempt: last.attempt + 1 };
-  return afterBackoff(input, start, last);
+  const next = nextRestart(input.backoffs.get(container.name), last, input.maxBackoffMs);
+  const wait = waitFor(input, container.name, next);
+  return wait ? { type: 'wait', wait, memory: next.backoff } : { type: 'start', start, memory: next.backoff };
 }
 
 /**
  * Kills a container and starts it anew in the same pass. The run that ends only now does not count yet:
- * whether there is a delay follows from the ends before it, as upstream does it.
+ * whether there is a delay follows from the end before it, as upstream does it. Where there is one, the look
+ * after this one finds the run ended, and counts it then.
  */
 export function replace(input: ActionInput, kind: Kind, container: Container, kill: KillAction): Verdict {
-  const runs = input.observed?.containers.filter((c) => c.name === container.name) ?? [];
+  const { name } = container;
+  const runs = input.observed?.containers.filter((c) => c.name === name) ?? [];
   const attempt = (runs[0]?.attempt ?? -1) + 1;
-  const before = runs.find((c) => c.state === 'exited');
   const start: StartAction = { kind, container, attempt };
-  const verdict: Verdict = before ? afterBackoff(input, start, before) : { type: 'start', start };
-  return { ...verdict, kill } as Verdict;
+  if (kill.reason === 'Changed' && runs[0]) return { ...startChanged(kind, container, runs[0]), kill } as Verdict;
+  const before = runs.find((c) => c.state === 'exited');
+  if (!before) return { type: 'start', start, kill };
+  const next = nextReplacement(input.backoffs.get(name), before, input.maxBackoffMs);
+  const wait = waitFor(input, name, next);
+  return wait ? { type: 'wait', wait, kill } : { type: 'start', start, kill, memory: next.backoff };
 }
 
-function afterBackoff(input: ActionInput, start: StartAction, last: ObservedContainer): Verdict {
-  const { name } = start.container;
-  const next = nextRestart(input.backoffs.get(name), last, input.maxBackoffMs);
+/** How the container waits for its next start; undefined when its time has come. */
+function waitFor(input: ActionInput, name: string, next: NextRestart): WaitingAction | undefined {
   // A wait that is longer than its own delay ends in a future that somebody set the clock back from.
   const clockWentBack = next.notBefore - input.now > next.delayMs;
-  if (next.notBefore <= input.now || clockWentBack) return { type: 'start', start, memory: next.backoff };
+  if (next.notBefore <= input.now || clockWentBack) return undefined;
   const { name: pod, namespace, uid } = input.pod.metadata;
   const message = `back-off ${goDuration(next.delayMs)} restarting failed container=${name} pod=${pod}_${namespace}(${uid})`;
-  const wait = { name, reason: waitingReason.crashLoopBackOff, message, notBefore: next.notBefore };
-  return { type: 'wait', wait, memory: next.backoff };
+  return { name, reason: waitingReason.crashLoopBackOff, message, notBefore: next.notBefore };
 }
 
 /** A kill, with the grace period that its reason gives (upstream's order: deletion, probe, pod). */

@@ -1,7 +1,7 @@
 import type { Container } from '../api/core-v1.ts';
 import { newestContainer, type ObservedContainer, type ObservedSandbox } from '../pod/observed.ts';
 import { containerHash } from './container-hash.ts';
-import { killAction, replace, startAgain, startNow, type Verdict } from './container-verdict.ts';
+import { killAction, replace, startAgain, startChanged, startNow, type Verdict } from './container-verdict.ts';
 import type { ActionInput, KillReason } from './pod-actions.ts';
 import { restartsOnFailure, shouldRestart } from './restart-rules.ts';
 
@@ -13,7 +13,7 @@ export function decideRegular(input: ActionInput, container: Container, sandbox:
   if (last.state === 'created') return startNow('container', container, last.attempt);
   const changed = isChanged(container, last);
   if (last.state === 'exited') {
-    if (changed) return startNow('container', container, last.attempt + 1);
+    if (changed) return startChanged('container', container, last);
     const again = shouldRestart(container, input.pod, last.exitCode) || restartsForResize(input, last);
     return again ? startAgain(input, 'container', container, last) : { type: 'done', failed: last.exitCode !== 0 };
   }
