@@ -115,6 +115,7 @@ async function exitDelays(cluster: Cluster, names: readonly string[]): Promise<n
   const pids = await pidsOf(cluster);
   const delays: number[] = [];
   for (const name of names) {
+    await delay(Math.random() * 600); // Or each end would come just after a look at the runtime.
     const { containerStatuses } = (cluster.pod(name) as Pod).status ?? {};
     const id = containerStatuses?.[0]?.containerID?.replace(/^.*:\/\//, '') ?? '';
     const ended = (pod: object | undefined) =>
