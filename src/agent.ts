@@ -4,6 +4,7 @@ import { buildHostParts } from './assembly/host-parts.ts';
 import { keepHouse, keepMirrors, keepPodNetwork, startPods } from './assembly/loops.ts';
 import { buildNodeHalf } from './assembly/node-half.ts';
 import { buildPodsHalf, type PodsHalf } from './assembly/pods-half.ts';
+import { buildServerHalf } from './assembly/server-half.ts';
 import { buildServicesHalf } from './assembly/services-half.ts';
 import type { Config } from './config/config.ts';
 import { hostExec } from './host/exec.ts';
@@ -109,6 +110,12 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
   files?.onChange(() => reportManifests(files, host.nodeName, events));
   const sources = new PodSources(podsHalf.manager, { api: podFeed, files });
 
+  const stuck = () =>
+    clock.monotonic() - Math.max(podsHalf.pleg.lastRelistAt, started) < unhealthyAfterMs
+      ? undefined
+      : ['sync Loop took longer than expected', ...node.monitor.problems()].join(': ');
+  const server = await buildServerHalf({ config, host, podsHalf, stuck, log });
+
   await host.qosCgroups.start(signal);
   await volumes.start(signal);
   await podsHalf.notes.load();
@@ -126,6 +133,7 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
   const surroundings = Promise.all([services.synced, classes?.synced]);
   tasks.start('pod workers', startPods(podsHalf, surroundings, [files?.synced, podFeed?.synced], signal));
   tasks.start('admin socket', buildAdmin(config, podsHalf, log).run(signal));
+  tasks.start('ports', server.run(signal));
   tasks.start('housekeeping', keepHouse(host, podsHalf, volumes, sources, events, log, signal));
   const mirrorChanges = (wake: () => void) =>
     joinDisposables([podFeed?.subscribe(wake), files?.onChange(wake), node.controller.onChange(wake)]);
@@ -135,10 +143,7 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
   await notifier.ready(`node ${host.nodeName}`, signal);
   tasks.start(
     'watchdog',
-    notifier.runWatchdog(
-      () => clock.monotonic() - Math.max(podsHalf.pleg.lastRelistAt, started) < unhealthyAfterMs,
-      signal,
-    ),
+    notifier.runWatchdog(() => stuck() === undefined, signal),
   );
 
   await tasks.finished(signal);

@@ -31,7 +31,7 @@ export function pointer<T, D extends T | undefined>(schema: Schema<T>, fallback:
   return { schema, fallback, support, zeroCounts: true };
 }
 
-const isKey = (entry: Key<unknown> | Table): entry is Key<unknown> => typeof entry['zeroCounts'] === 'boolean';
+export const isKey = (entry: Key<unknown> | Table): entry is Key<unknown> => typeof entry['zeroCounts'] === 'boolean';
 
 export interface TableReading<T> {
   readonly values: Values<T>;
@@ -91,7 +91,7 @@ export function keysOf(table: Table, path: SourcePath = []): string[] {
   });
 }
 
-function isZero(value: unknown): boolean {
+export function isZero(value: unknown): boolean {
   if (typeof value === 'string') return value === '' || parseGoDuration(value) === 0;
   if (typeof value === 'object' && value !== null) return Object.keys(value).length === 0;
   return value === 0 || value === false;

@@ -14,6 +14,7 @@ import {
 } from '../lib/schema.ts';
 import { key, pointer } from './keys.ts';
 import { anyList, loggingKeys, tracingKeys } from './shared-keys.ts';
+import { cipherNames, curveNames, tlsVersions } from './tls-names.ts';
 import {
   bit,
   cidrs,
@@ -41,7 +42,6 @@ const minute = 60 * second;
 const noStrings: readonly string[] = [];
 const podsAlone: Read<typeof nodeAllocatableTargets> = ['pods'];
 const noMap: Readonly<Record<string, string>> = {};
-const strings = list(string);
 const stringMap = map(string);
 
 /** When the file names no hard thresholds at all, these apply. */
@@ -53,6 +53,10 @@ export const defaultEvictionHard: Readonly<Record<string, string>> = {
   'nodefs.inodesFree': '5%',
 };
 
+const curve = scalar(`one of ${Object.keys(curveNames).join(', ')}`, (value) =>
+  typeof value === 'number' && Object.hasOwn(curveNames, value) ? value : undefined,
+);
+
 /** The API lets these be numbers, though they are kept as text. */
 const quantityText = scalar('a quantity such as 10Mi', (value) =>
   typeof value === 'number' ? String(value) : quantity.read(value, [], () => {}),
@@ -60,7 +64,7 @@ const quantityText = scalar('a quantity such as 10Mi', (value) =>
 
 /** Every key of KubeletConfiguration (kubelet.config.k8s.io/v1beta1) in Kubernetes 1.36, in upstream's order. */
 export const kubeletKeys = {
-  enableServer: pointer(boolean, true, 'later'),
+  enableServer: pointer(boolean, true, 'now'),
   staticPodPath: key(path, '', 'now'),
   podLogsDir: key(path, '/var/log/pods', 'now'),
   syncFrequency: key(positive, minute, 'now'),
@@ -68,26 +72,26 @@ export const kubeletKeys = {
   httpCheckFrequency: key(duration(), 20 * second, 'later'),
   staticPodURL: key(string, '', 'later'),
   staticPodURLHeader: key(map(anything), {}, 'later'),
-  address: key(ip, '0.0.0.0', 'later'),
+  address: key(ip, '0.0.0.0', 'now'),
   port: key(port, 10250, 'now'),
   readOnlyPort: key(port, 0, 'later'),
-  tlsCertFile: key(path, '', 'later'),
-  tlsPrivateKeyFile: key(path, '', 'later'),
-  tlsCipherSuites: key(strings, noStrings, 'later'),
-  tlsCurvePreferences: key(list(integer(0)), [], 'later'),
-  tlsMinVersion: key(string, '', 'later'),
+  tlsCertFile: key(path, '', 'now'),
+  tlsPrivateKeyFile: key(path, '', 'now'),
+  tlsCipherSuites: key(list(oneOf(...Object.keys(cipherNames))), noStrings, 'now'),
+  tlsCurvePreferences: key(list(curve), [], 'now'),
+  tlsMinVersion: key(oneOf(...Object.keys(tlsVersions)), '', 'now'),
   rotateCertificates: key(boolean, false, 'later'),
   serverTLSBootstrap: key(boolean, false, 'later'),
   authentication: {
-    x509: { clientCAFile: key(path, '', 'later') },
-    webhook: { enabled: pointer(boolean, true, 'later'), cacheTTL: key(duration(), 2 * minute, 'later') },
-    anonymous: { enabled: pointer(boolean, false, 'later') },
+    x509: { clientCAFile: key(path, '', 'now') },
+    webhook: { enabled: pointer(boolean, true, 'now'), cacheTTL: key(duration(), 2 * minute, 'now') },
+    anonymous: { enabled: pointer(boolean, false, 'now') },
   },
   authorization: {
-    mode: key(oneOf('AlwaysAllow', 'Webhook'), 'Webhook', 'later'),
+    mode: key(oneOf('AlwaysAllow', 'Webhook'), 'Webhook', 'now'),
     webhook: {
-      cacheAuthorizedTTL: key(duration(), 5 * minute, 'later'),
-      cacheUnauthorizedTTL: key(duration(), 30 * second, 'later'),
+      cacheAuthorizedTTL: key(duration(), 5 * minute, 'now'),
+      cacheUnauthorizedTTL: key(duration(), 30 * second, 'now'),
     },
   },
   registryPullQPS: pointer(count, 5, 'now'),
@@ -100,10 +104,10 @@ export const kubeletKeys = {
   preloadedImagesVerificationAllowlist: key(list(imagePattern), noStrings, 'now'),
   eventRecordQPS: pointer(count, 50, 'now'),
   eventBurst: key(count, 100, 'now'),
-  enableDebuggingHandlers: pointer(boolean, true, 'later'),
+  enableDebuggingHandlers: pointer(boolean, true, 'now'),
   enableContentionProfiling: key(boolean, false, 'later'),
-  healthzPort: pointer(port, 10248, 'later'),
-  healthzBindAddress: key(ip, '127.0.0.1', 'later'),
+  healthzPort: pointer(port, 10248, 'now'),
+  healthzBindAddress: key(ip, '127.0.0.1', 'now'),
   oomScoreAdj: pointer(oomScore, -999, 'later'),
   clusterDomain: key(string, '', 'now'),
   clusterDNS: key(list(ip), noStrings, 'now'),
@@ -192,7 +196,7 @@ export const kubeletKeys = {
     maxContainerRestartPeriod: pointer(duration(second, 5 * minute, 'a duration from 1s to 5m'), 5 * minute, 'now'),
   },
   reservedMemory: key(anyList, [], 'later'),
-  enableProfilingHandler: pointer(boolean, true, 'later'),
+  enableProfilingHandler: pointer(boolean, true, 'now'),
   enableDebugFlagsHandler: pointer(boolean, true, 'later'),
   seccompDefault: pointer(boolean, false, 'now'),
   memoryThrottlingFactor: pointer(number, 0.9, 'later'),

@@ -292,13 +292,12 @@ test('what upstream has and keelson not yet is a warning, a group once', () => {
   assert.deepEqual(
     warnings([
       kubelet(
-        'address: 0.0.0.0\nauthentication: {anonymous: {enabled: false}, x509: {clientCAFile: /ca}}\nfailSwapOn: false\nlogging: {format: text, verbosity: 1}\nconfigMapAndSecretChangeDetectionStrategy: Cache\nenforceNodeAllocatable: [pods, kube-reserved]\n',
+        'address: 0.0.0.0\ntracing: {endpoint: x, samplingRatePerMillion: 1}\nfailSwapOn: false\nlogging: {format: text, verbosity: 1}\nconfigMapAndSecretChangeDetectionStrategy: Cache\nenforceNodeAllocatable: [pods, kube-reserved]\n',
       ),
       proxy('mode: iptables\nnftables: {masqueradeAll: true}\nconntrack: {maxPerCore: null, min: 1}\n'),
     ]).map((line) => line.replace(/is valid in (\w+), but keelson does not support it yet: it has no effect/, '[$1]')),
     [
-      '0.yaml:3:1: address: [KubeletConfiguration]',
-      '0.yaml:4:1: authentication: [KubeletConfiguration]',
+      '0.yaml:4:1: tracing: [KubeletConfiguration]',
       '0.yaml:5:1: failSwapOn: [KubeletConfiguration]',
       '0.yaml:6:11: logging.format: [KubeletConfiguration]',
       '1.yaml:4:12: nftables.masqueradeAll: [KubeProxyConfiguration]',
@@ -385,6 +384,6 @@ winkernel: {enableDSR: false, forwardHealthCheckVip: false, networkName: "", roo
   assert.equal(config.proxy.clusterCIDR, '10.244.0.0/16');
   assert.deepEqual(
     warnings.map((w) => w.path),
-    ['authentication', 'authorization', 'healthzBindAddress', 'healthzPort', 'rotateCertificates', 'bindAddress'],
+    ['rotateCertificates', 'bindAddress'],
   );
 });

@@ -52,10 +52,14 @@ function completeKubelet(
 ): KubeletConfiguration {
   const { file } = files.locate('KubeletConfiguration', []);
   const followsUpdates = set.has('nodeStatusUpdateFrequency') && !set.has('nodeStatusReportFrequency');
+  const { x509 } = values.authentication;
   return {
     ...values,
     staticPodPath: fromFolderOf(file, values.staticPodPath),
     resolvConf: fromFolderOf(file, values.resolvConf),
+    tlsCertFile: fromFolderOf(file, values.tlsCertFile),
+    tlsPrivateKeyFile: fromFolderOf(file, values.tlsPrivateKeyFile),
+    authentication: { ...values.authentication, x509: { clientCAFile: fromFolderOf(file, x509.clientCAFile) } },
     nodeStatusReportFrequency: followsUpdates ? values.nodeStatusUpdateFrequency : values.nodeStatusReportFrequency,
     evictionHard: values.mergeDefaultEvictionSettings
       ? { ...defaultEvictionHard, ...values.evictionHard }

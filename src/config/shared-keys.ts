@@ -1,12 +1,14 @@
 import { anything, boolean, integer, list, number, object, scalar, string } from '../lib/schema.ts';
 import { key, pointer } from './keys.ts';
-import { count, duration, quantity } from './values.ts';
+import { asDuration, count, duration, quantity } from './values.ts';
 
 /** A duration, or a bare number of nanoseconds as older files have it. */
-const flushFrequency = scalar('a duration such as 5s', (value) =>
-  typeof value === 'number' && Number.isInteger(value) && value >= 0
-    ? value / 1e6
-    : duration().read(value, [], () => {}),
+const flushFrequency = asDuration(
+  scalar('a duration such as 5s', (value) =>
+    typeof value === 'number' && Number.isInteger(value) && value >= 0
+      ? value / 1e6
+      : duration().read(value, [], () => {}),
+  ),
 );
 
 /** logging, as both upstream kinds have it. */

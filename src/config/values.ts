@@ -8,16 +8,28 @@ import { integer, isRecord, list, map, oneOf, type Schema, scalar, text } from '
 
 /** The kinds of values that configuration files hold, beyond the plain ones. */
 
+const durations = new WeakSet<Schema<unknown>>();
+
+/** Whether what the schema reads is a duration, in milliseconds. */
+export const isDuration = (schema: Schema<unknown>): boolean => durations.has(schema);
+
+/** Marks a schema that reads milliseconds. */
+export function asDuration(schema: Schema<number>): Schema<number> {
+  durations.add(schema);
+  return schema;
+}
+
 /** '1m30s' → milliseconds. */
 export function duration(
   minMs = 0,
   maxMs = Number.POSITIVE_INFINITY,
   expects = 'a duration such as 30s or 1m30s',
 ): Schema<number> {
-  return scalar(expects, (value) => {
+  const schema = scalar(expects, (value) => {
     const ms = typeof value === 'string' ? parseGoDuration(value) : undefined;
     return ms !== undefined && ms >= minMs && ms <= maxMs ? ms : undefined;
   });
+  return asDuration(schema);
 }
 
 export const positive = duration(1, undefined, 'a duration above zero such as 10s');

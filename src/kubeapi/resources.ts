@@ -15,6 +15,7 @@ import type {
 } from '../api/core-v1.ts';
 import type { EndpointSlice } from '../api/discovery-v1.ts';
 import type { KubeObject } from '../api/meta-v1.ts';
+import type { SubjectAccessReview, TokenReview } from '../api/reviews-v1.ts';
 
 /** Where a kind lives on the server; `T` is what comes back. */
 export interface Resource<T extends KubeObject> {
@@ -43,6 +44,13 @@ export const events = resource<Event>('v1', 'Event', 'events', true);
 export const bindings = resource<Binding>('v1', 'Binding', 'bindings', true);
 export const serviceAccounts = resource<KubeObject>('v1', 'ServiceAccount', 'serviceaccounts', true);
 export const tokenRequests = resource<TokenRequest>('authentication.k8s.io/v1', 'TokenRequest', 'tokenrequests', true);
+export const tokenReviews = resource<TokenReview>('authentication.k8s.io/v1', 'TokenReview', 'tokenreviews', false);
+export const subjectAccessReviews = resource<SubjectAccessReview>(
+  'authorization.k8s.io/v1',
+  'SubjectAccessReview',
+  'subjectaccessreviews',
+  false,
+);
 export const leases = resource<Lease>('coordination.k8s.io/v1', 'Lease', 'leases', true);
 export const csiNodes = resource<KubeObject & { spec: { drivers: readonly unknown[] | null } }>(
   'storage.k8s.io/v1',

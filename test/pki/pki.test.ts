@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import tls from 'node:tls';
-import { integer, objectIdentifier, octetString, time } from './der.ts';
+import { integer, objectIdentifier, octetString, time } from '../../src/lib/der.ts';
 import { EXPIRED, Pki } from './pki.ts';
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');

@@ -1,7 +1,7 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { issueCertificate } from './certificate.ts';
+import { issueCertificate } from '../../src/lib/certificate.ts';
 
 /** A certificate and its private key, both PEM. */
 export interface Credential {
