@@ -388,6 +388,34 @@ const cases: Record<string, Case> = {
     expect: (s) => [s.phase, ...stateOf(s, 'a')],
     is: ['Failed', 'terminated 137 ContainerStatusUnknown'],
   },
+  'containers behind an init container that failed have never run: they go on waiting': {
+    pod: (p) => withInit(policy('Never')(p)),
+    observed: observed(ended('i', 1)),
+    worker: stopped,
+    expect: (s) => [s.phase, ...stateOf(s, 'i'), ...stateOf(s, 'a')],
+    is: ['Failed', 'terminated 1 Error', 'waiting PodInitializing'],
+  },
+  'so they do behind one that was never seen, which is lost then': {
+    pod: withInit,
+    observed: observed(),
+    worker: stopped,
+    expect: (s) => [s.phase, ...stateOf(s, 'i'), ...stateOf(s, 'a')],
+    is: ['Failed', 'terminated 137 ContainerStatusUnknown', 'waiting PodInitializing'],
+  },
+  'and behind a sidecar, however that ended': {
+    pod: withSidecar,
+    observed: observed(ended('s', 0)),
+    worker: stopped,
+    expect: (s) => stateOf(s, 'a'),
+    is: ['waiting PodInitializing'],
+  },
+  'behind an init container that succeeded they had their turn: what is not known of them is lost': {
+    pod: withInit,
+    observed: observed(ended('i', 0)),
+    worker: stopped,
+    expect: (s) => stateOf(s, 'a'),
+    is: ['terminated 137 ContainerStatusUnknown'],
+  },
   'a static pod that has stopped may come back: its phase is not final': {
     pod: (p) => ({
       ...p,

@@ -1,6 +1,6 @@
 import { isIPv4 } from 'node:net';
 import type { Container, ContainerStatus, Pod, PodCondition, PodStatus } from '../api/core-v1.ts';
-import { aggregateResources, qosClass } from '../api/pod.ts';
+import { aggregateResources, isSidecar, qosClass } from '../api/pod.ts';
 import { conditionReason, podCondition } from '../api/reasons.ts';
 import { rfc3339 } from '../lib/timestamps.ts';
 import { type ObservedPod, readySandbox } from '../pod/observed.ts';
@@ -112,13 +112,27 @@ function containerStatuses(input: PodStatusInput, stopped: boolean): Statuses {
   const regular = generate('regular', pod.spec.containers, previous?.containerStatuses);
   const ephemeral = generate('ephemeral', pod.spec.ephemeralContainers ?? [], previous?.ephemeralContainerStatuses);
   if (!stopped) return { init, regular, ephemeral };
-  const initialized = hasStarted(regular) || init.every((s) => s.ready || s.started || s.state?.terminated);
-  const lastStarted = init.findLastIndex((s) => s.state?.terminated || s.lastState?.terminated);
+  const initialized = wasInitialized(pod, init, regular);
+  // Where nothing tells of any, the first init container stands for them all.
+  const lastStarted = Math.max(
+    0,
+    init.findLastIndex((s) => s.state?.terminated || s.lastState?.terminated),
+  );
   return {
     init: init.map((s, index) => (initialized || index <= lastStarted ? settled(s) : s)),
     regular: initialized ? regular.map(settled) : regular,
     ephemeral,
   };
+}
+
+/** Whether the containers of a pod that has stopped had their turn: one of them ran, or the last init container succeeded. */
+function wasInitialized(pod: Pod, init: readonly ContainerStatus[], regular: readonly ContainerStatus[]): boolean {
+  const container = pod.spec.initContainers?.at(-1);
+  const last = init.at(-1);
+  if (!container || !last || hasStarted(regular)) return true;
+  // How a sidecar ended says nothing of whether it had started.
+  if (isSidecar(container)) return false;
+  return last.state?.terminated?.exitCode === 0 || last.lastState?.terminated?.exitCode === 0;
 }
 
 type Before = readonly ContainerStatus[] | undefined;
