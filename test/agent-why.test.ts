@@ -44,8 +44,8 @@ const stuck: Record<string, Stuck> = {
     spec: { initContainers: [{ ...shell(forever), name: 'first' }], containers: [shell(forever)] },
     step: 'init',
     says: /init container first \(1 of 1\) runs/,
-    condition: 'Initialized',
-    upstream: 'containers with incomplete status: [first]',
+    condition: 'Ready',
+    upstream: unready,
   },
   'a-probe': {
     spec: {

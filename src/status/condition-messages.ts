@@ -9,9 +9,9 @@ const separator = '; ';
 /** Longer than this nobody reads, and every write of the status carries it up to four times. */
 const maxTextLength = 512;
 
+/** Initialized keeps its words: there are those who compare them as a whole, and Ready says it, too. */
 const explained: ReadonlySet<string> = new Set([
   podCondition.readyToStartContainers,
-  podCondition.initialized,
   podCondition.ready,
   podCondition.containersReady,
 ]);

@@ -263,7 +263,7 @@ test("the sentence stands behind upstream's message in the conditions that are n
   const sentence = 'init container first (1 of 2) runs, since 2026-11-21T06:59:00Z';
   assert.deepEqual(messages, [
     'PodReadyToStartContainers: ',
-    `Initialized: containers with incomplete status: [first second]; ${sentence}`,
+    'Initialized: containers with incomplete status: [first second]',
     `Ready: containers with unready status: [a]; ${sentence}`,
     `ContainersReady: containers with unready status: [a]; ${sentence}`,
     'PodScheduled: ',
