@@ -20,6 +20,8 @@ export interface ClusterOptions extends TestHostOptions {
   readonly config?: string;
   /** Keys to put into the KubeletConfiguration, as YAML lines. */
   readonly kubelet?: string;
+  /** More of the kubelet's `authentication`, as ', anonymous: {enabled: true}'; client certificates are the API server's. */
+  readonly authentication?: string;
   readonly api?: Parameters<typeof StandInApiServer.start>[0];
 }
 
@@ -57,7 +59,7 @@ export class Cluster implements AsyncDisposable {
       });
       await host.writeFile('/etc/keelson/config.yaml', configFile(options));
       const url = `https://127.0.0.1:${API_PORT}`;
-      await host.writeFile('/etc/kubernetes/keep', '');
+      await host.writeFile('/etc/kubernetes/pki/ca.crt', api.pki.ca);
       const folder = host.path('/etc/kubernetes');
       api.kubeconfigFor(`system:node:${NODE}`, { groups: ['system:nodes'], url }, join(folder, 'kubelet.conf'));
       api.kubeconfigFor('system:kube-proxy', { url }, join(folder, 'proxy.conf'));
@@ -200,6 +202,7 @@ kind: KubeletConfiguration
 clusterDNS: [10.96.0.10]
 clusterDomain: cluster.local
 cgroupRoot: /
+authentication: {x509: {clientCAFile: /etc/kubernetes/pki/ca.crt}${options.authentication ?? ''}}
 ${options.kubelet ?? ''}
 ---
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
