@@ -20,6 +20,7 @@ import {
 import { OutageLog } from './outage-log.ts';
 import { describeRef, queryString, refOf, resourcePath } from './resource-path.ts';
 import type { Resource } from './resources.ts';
+import type { RestMetrics } from './rest-metrics.ts';
 import { ApiConnectionError, notAnApiServer } from './transport-errors.ts';
 import { apiErrorOf, decodeWatchEvent, LineSplitter } from './watch-decoder.ts';
 
@@ -35,6 +36,7 @@ export interface KubeClientOptions {
   readonly requestTimeoutMs?: number;
   readonly clock?: Clock;
   readonly log?: Log;
+  readonly metrics?: RestMetrics;
 }
 
 /** The real KubeApi: HTTPS to one API server. */
@@ -58,9 +60,10 @@ export async function createKubeClient(options: KubeClientOptions): Promise<Kube
     timeoutMs,
     userAgent: options.userAgent ?? 'keelson',
     outage: new OutageLog(log, clock),
+    metrics: options.metrics,
   });
   const bucket = new TokenBucket({ clock, perSecond: options.qps ?? 50, burst: options.burst ?? 100 });
-  return new UndiciKubeClient({ credentials, connections, exchange, bucket, clock, log });
+  return new UndiciKubeClient({ credentials, connections, exchange, bucket, clock, log, metrics: options.metrics });
 }
 
 interface Parts {
@@ -70,6 +73,7 @@ interface Parts {
   readonly bucket: TokenBucket;
   readonly clock: Clock;
   readonly log: Log;
+  readonly metrics: RestMetrics | undefined;
 }
 
 const json = 'application/json';
@@ -168,8 +172,8 @@ class UndiciKubeClient implements KubeClient {
     query: WatchQuery,
     signal: AbortSignal,
   ): AsyncGenerator<WatchEvent<T>> {
-    const { bucket, credentials, exchange } = this.#parts;
-    await bucket.take(signal);
+    const { credentials, exchange } = this.#parts;
+    await this.#turn('GET', signal);
     const more = { watch: 'true', ...(query.sendInitialEvents ? { resourceVersionMatch: 'NotOlderThan' } : {}) };
     const path = resourcePath(resource, collectionOf(query)) + queryString(query, more);
     const call: Call = { doing: `watch ${resource.plural}`, method: 'GET', path };
@@ -204,9 +208,9 @@ class UndiciKubeClient implements KubeClient {
   }
 
   async #call<R>(call: Call, signal: AbortSignal): Promise<R> {
-    const { bucket, exchange, credentials, clock, log } = this.#parts;
+    const { exchange, credentials, clock, log } = this.#parts;
     for (let attempt = 1; ; attempt++) {
-      await bucket.take(signal);
+      await this.#turn(call.method, signal);
       const identity = await identityOf(credentials);
       try {
         return interpret(call, credentials.server, await exchange.send(call, signal)) as R;
@@ -219,6 +223,14 @@ class UndiciKubeClient implements KubeClient {
         await clock.sleep(delayMs, signal);
       }
     }
+  }
+
+  /** Waits for what kubeAPIQPS allows. */
+  async #turn(method: Call['method'], signal: AbortSignal): Promise<void> {
+    const { bucket, clock, credentials, metrics } = this.#parts;
+    const askedAt = clock.monotonic();
+    await bucket.take(signal);
+    metrics?.limiterDuration.observe((clock.monotonic() - askedAt) / 1000, method, credentials.server.host);
   }
 
   /** Whether the files behind our identity hold another one than we were just refused with. */

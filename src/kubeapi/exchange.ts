@@ -5,6 +5,7 @@ import type { Connections } from './connections.ts';
 import type { Credentials } from './credentials.ts';
 import { Deadline } from './deadline.ts';
 import type { OutageLog } from './outage-log.ts';
+import { noAnswer, type RestMetrics } from './rest-metrics.ts';
 import { type ApiConnectionError, explainTransportError, timeoutError } from './transport-errors.ts';
 
 /** One HTTP request, before it is sent. */
@@ -45,6 +46,7 @@ export class Exchange {
   readonly #timeoutMs: number;
   readonly #userAgent: string;
   readonly #outage: OutageLog;
+  readonly #metrics: RestMetrics | undefined;
 
   constructor(options: {
     connections: Connections;
@@ -53,6 +55,7 @@ export class Exchange {
     timeoutMs: number;
     userAgent: string;
     outage: OutageLog;
+    metrics?: RestMetrics | undefined;
   }) {
     this.#connections = options.connections;
     this.#credentials = options.credentials;
@@ -60,10 +63,12 @@ export class Exchange {
     this.#timeoutMs = options.timeoutMs;
     this.#userAgent = options.userAgent;
     this.#outage = options.outage;
+    this.#metrics = options.metrics;
   }
 
   /** Request and whole answer. The server may take `timeoutMs` to begin, and be silent no longer in between. */
   async send(call: Call, signal: AbortSignal): Promise<Answer> {
+    const askedAt = this.#clock.monotonic();
     using stream = await this.#open('requests', call, signal);
     const parts: Buffer[] = [];
     let size = 0;
@@ -74,6 +79,10 @@ export class Exchange {
       }
       parts.push(chunk);
     }
+    const { host } = this.#credentials.server;
+    this.#metrics?.duration.observe((this.#clock.monotonic() - askedAt) / 1000, call.method, host);
+    this.#metrics?.requestBytes.observe(Buffer.byteLength(call.body ?? ''), call.method, host);
+    this.#metrics?.responseBytes.observe(size, call.method, host);
     const { status, contentType, retryAfterMs } = stream;
     return { status, contentType, retryAfterMs, text: Buffer.concat(parts).toString('utf8') };
   }
@@ -89,6 +98,7 @@ export class Exchange {
       return await this.#request(use, call, session);
     } catch (error) {
       session[Symbol.dispose]();
+      this.#metrics?.requests.inc(noAnswer, call.method, this.#credentials.server.host);
       throw this.#explain(error, call, session);
     }
   }
@@ -108,6 +118,7 @@ export class Exchange {
       ...(call.body === undefined ? {} : { body: call.body }),
       signal: session.signal,
     });
+    this.#metrics?.requests.inc(String(answer.statusCode), call.method, this.#credentials.server.host);
     session.hold(answer.body);
     session.heard();
     this.#connections.heard();

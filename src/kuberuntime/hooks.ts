@@ -8,6 +8,7 @@ import { httpGet as realHttpGet } from '../probes/http-get.ts';
 import { hostPort } from '../probes/network-error.ts';
 import { httpGetRequest } from '../probes/resolve-port.ts';
 import { podReference } from './pod-reference.ts';
+import type { HookMetrics } from './start-metrics.ts';
 
 /** In which container a hook runs. */
 export interface HookTarget {
@@ -23,6 +24,7 @@ export interface HookRunnerOptions {
   readonly clock: Clock;
   readonly events: EventSink;
   readonly httpGet?: typeof realHttpGet;
+  readonly hookMetrics?: HookMetrics;
 }
 
 /** The hook did not do what it should. The message is what the container's status says, and may quote its output. */
@@ -53,8 +55,17 @@ export class HookRunner {
     const { exec, httpGet, sleep } = handler;
     if (exec) return this.#exec(exec.command ?? [], target, signal);
     if (httpGet) return this.#get(httpGet, target, signal);
-    if (sleep) return this.#o.clock.sleep(sleep.seconds * 1000, signal);
+    if (sleep) return this.#sleep(sleep.seconds, signal);
     throw new HookError(`Cannot run handler: invalid handler: ${Object.keys(handler).join(', ') || 'none'}`);
+  }
+
+  async #sleep(seconds: number, signal: AbortSignal): Promise<void> {
+    try {
+      await this.#o.clock.sleep(seconds * 1000, signal);
+    } catch (error) {
+      this.#o.hookMetrics?.cutSleeps.inc();
+      throw error;
+    }
   }
 
   async #exec(command: readonly string[], target: HookTarget, signal: AbortSignal): Promise<void> {
@@ -88,6 +99,7 @@ export class HookRunner {
           signal.throwIfAborted();
           throw error;
         });
+        this.#o.hookMetrics?.httpFallbacks.inc();
         const message = `request to HTTPS lifecycle hook ${hostPort(request.host, request.port)} got HTTP response, retry with HTTP succeeded`;
         this.#o.events.event(podReference(target.pod), 'Warning', eventReason.lifecycleHttpFallback, message);
       });

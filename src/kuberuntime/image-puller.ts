@@ -12,6 +12,7 @@ import { Semaphore } from '../lib/semaphore.ts';
 import { TokenBucket } from '../lib/token-bucket.ts';
 import { CredentialSources } from './credential-sources.ts';
 import type { ImageAccess } from './image-access.ts';
+import { type ImageMetrics, imageSizeLabel } from './image-metrics.ts';
 import { PullBackoff } from './pull-backoff.ts';
 import type { PullCredential } from './pull-credentials.ts';
 import { isNoFault, judgePullError, pullErrorsText, pullErrorText } from './pull-error.ts';
@@ -36,6 +37,7 @@ export interface ImagePullerOptions {
   readonly access?: ImageAccess;
   /** Undefined: nobody knows how far a pull is. */
   readonly content?: ContentStore;
+  readonly metrics?: ImageMetrics;
 }
 
 type Tell = (type: 'Normal' | 'Warning', reason: string, message: string) => void;
@@ -107,8 +109,18 @@ export class ImagePuller {
    * The image of an image volume, by the same rules. Fails with a ContainerError that carries the waiting reason of
    * the containers that mount it; the caller tells of that.
    */
-  ensureVolumeImage(request: VolumeImageRequest, signal: AbortSignal): Promise<cri.Image> {
-    return this.#ensure(request, volumeOwner(request.volume), request.reference, request.policy, signal);
+  async ensureVolumeImage(request: VolumeImageRequest, signal: AbortSignal): Promise<cri.Image> {
+    const { metrics } = this.#o;
+    metrics?.volumesRequested.inc();
+    try {
+      const owner = volumeOwner(request.volume);
+      const image = await this.#ensure(request, owner, request.reference, request.policy, signal);
+      metrics?.volumesMounted.inc();
+      return image;
+    } catch (error) {
+      metrics?.volumeErrors.inc();
+      throw error;
+    }
   }
 
   /** When the next try of a container's image is due, milliseconds since the epoch; undefined when the last one was good. */
@@ -145,7 +157,9 @@ export class ImagePuller {
     const credentials = once(async () => this.#credentials.find(name.base, pod, await secrets(), signal));
     const wanted: Wanted = { ...request, owner, image, policy, name, spec, credentials };
     const present = policy === 'Always' ? undefined : await this.#inspect(wanted, signal);
-    if (present && (await this.#mayHave(wanted, present, signal))) {
+    const isAllowed = present !== undefined && (await this.#mayHave(wanted, present, signal));
+    this.#countRequest(policy, present !== undefined, !isAllowed && policy !== 'Never');
+    if (present && isAllowed) {
       const message = `Container image "${image}" already present on machine and can be accessed by the pod`;
       event('Normal', eventReason.pulled, message);
       this.#views.done(wanted);
@@ -159,6 +173,12 @@ export class ImagePuller {
     }
     this.#refuseInBackoff(wanted);
     return this.#pullAndTell(wanted, signal);
+  }
+
+  /** Where an image is pulled anyway, whether it is here is not looked at. */
+  #countRequest(policy: Wanted['policy'], isPresent: boolean, isPulled: boolean): void {
+    const here = policy === 'Always' ? 'unknown' : String(isPresent);
+    this.#o.metrics?.ensured.inc(policy.toLowerCase(), here, String(isPulled));
   }
 
   async #inspect({ image, spec, event }: Wanted, signal: AbortSignal): Promise<cri.Image | undefined> {
@@ -196,6 +216,7 @@ export class ImagePuller {
       const { pulled, startedAt } = await this.#pull(wanted, signal);
       const end = clock.monotonic();
       const took = `${goDuration(Math.round(end - startedAt))} (${goDuration(Math.round(end - asked))} including waiting)`;
+      this.#o.metrics?.pullDuration.observe((end - startedAt) / 1000, imageSizeLabel(pulled.size ?? 0));
       const size = `Image size: ${pulled.size ?? 0} bytes.`;
       event('Normal', eventReason.pulled, `Successfully pulled image "${image}" in ${took}. ${size}`);
       this.#backoff.succeeded(backoffKey(pod, image));

@@ -6,7 +6,7 @@ import { eventReason, waitingReason } from '../api/reasons.ts';
 import { isCriCode, type RuntimeService } from '../cri/services.ts';
 import type { EventSink } from '../kubeapi/event-sink.ts';
 import type { Clock } from '../lib/clock.ts';
-import { adviceOf, errorFields, isAbort } from '../lib/errors.ts';
+import { AgentError, adviceOf, errorFields, isAbort } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { type ObservedContainer, type ObservedPod, runningContainers } from '../pod/observed.ts';
 import type { Pleg } from '../pod/pleg.ts';
@@ -22,6 +22,7 @@ import type { PodDirs } from './pod-dirs.ts';
 import { containerReference, podReference } from './pod-reference.ts';
 import { type ContainerSources, prepareContainer } from './prepare-container.ts';
 import type { PreparedSandbox, SandboxMaker } from './sandbox-maker.ts';
+import { containerType, type HookMetrics, type StartMetrics } from './start-metrics.ts';
 import { ContainerError } from './sync-error.ts';
 import type { SyncResult } from './sync-result.ts';
 import type { TellStep } from './sync-step.ts';
@@ -51,6 +52,8 @@ export interface PodRuntimeOptions {
   readonly sandboxes: SandboxMaker;
   readonly hostIPs: () => readonly string[];
   readonly pullSecrets: (pod: Pod) => Promise<readonly Secret[]>;
+  readonly metrics?: StartMetrics;
+  readonly hookMetrics?: HookMetrics;
 }
 
 /** Carries out what computePodActions decided. The only code that changes containers. */
@@ -190,11 +193,14 @@ export class PodRuntime {
     signal: AbortSignal,
   ): Promise<SyncResult> {
     const { container } = action;
+    const type = containerType(action.kind);
+    this.#o.metrics?.started.inc(type);
     try {
       const id = await this.#createAndStart(desired, action, where, signal);
       return { action: 'start', target: container.name, ok: true, id, sandboxId: where.sandboxId };
     } catch (error) {
       if (isAbort(error)) throw error;
+      this.#o.metrics?.failed.inc(type, error instanceof AgentError ? error.code : 'Unknown');
       if (!(error instanceof ContainerError)) throw error;
       // What backs off has been said when it failed.
       const level = error.code === waitingReason.imagePullBackOff ? 'debug' : 'warn';

@@ -6,6 +6,7 @@ import type { Clock } from '../lib/clock.ts';
 import { errorFields, isAbort } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { ObservedContainer, ObservedContainerState, ObservedPod, ObservedSandbox } from './observed.ts';
+import type { PlegMetrics } from './pleg-metrics.ts';
 import type { PodCache } from './pod-cache.ts';
 
 /**
@@ -23,6 +24,9 @@ export interface PlegOptions {
   readonly wake: (uid: PodUid) => void;
   /** What the container left behind as its last words; read once per exit. */
   readonly terminationMessage: (status: cri.ContainerStatus, podUid: PodUid) => Promise<string>;
+  readonly metrics?: PlegMetrics;
+  /** Called once for each container that is seen to have ended. */
+  readonly ended?: (uid: PodUid, container: ObservedContainer) => void;
 }
 
 /**
@@ -37,6 +41,8 @@ export class Pleg {
   readonly #sandboxes = new Map<string, ObservedSandbox>();
   #relisting: Promise<void> | undefined;
   #lastRelistAt = Number.NEGATIVE_INFINITY;
+  /** When the last relist began, whether it worked or not. */
+  #relistedAt = Number.NEGATIVE_INFINITY;
   #healthy = false;
   /** Resolves when the runtime was listed for the first time. */
   readonly listed: Promise<void>;
@@ -77,7 +83,10 @@ export class Pleg {
   }
 
   async #relist(signal: AbortSignal): Promise<void> {
-    const asOf = this.#o.clock.monotonic();
+    const { clock, metrics } = this.#o;
+    const asOf = clock.monotonic();
+    if (Number.isFinite(this.#relistedAt)) metrics?.relistInterval.observe((asOf - this.#relistedAt) / 1000);
+    this.#relistedAt = asOf;
     let found: Map<PodUid, Listing>;
     try {
       found = await this.#list({}, {}, signal);
@@ -92,6 +101,7 @@ export class Pleg {
     await Promise.all([...found].map(([uid, listing]) => this.#commit(uid, listing, asOf, signal)));
     this.#o.cache.forgetGone(asOf);
     this.#forgetUnlisted(found);
+    metrics?.relistDuration.observe((clock.monotonic() - asOf) / 1000);
     this.#markListed();
   }
 
@@ -104,6 +114,7 @@ export class Pleg {
     const labelSelector = { [criLabels.podUid]: uid };
     const found = await this.#list({ labelSelector }, { labelSelector }, signal);
     await this.#commit(uid, found.get(uid) ?? noListing, asOf, signal);
+    this.#o.metrics?.podRelistDuration.observe((this.#o.clock.monotonic() - asOf) / 1000);
     return this.#o.cache.get(uid);
   }
 
@@ -295,7 +306,9 @@ export class Pleg {
       terminationMessage: state === 'exited' ? await this.#o.terminationMessage(status, uid) : '',
       ...reported(status),
     };
+    const before = this.#containers.get(id)?.state;
     this.#containers.set(id, observed);
+    if (state === 'exited' && before && before !== 'exited') this.#o.ended?.(uid, observed);
     return observed;
   }
 

@@ -7,6 +7,7 @@ import type { Clock } from '../lib/clock.ts';
 import { errorFields } from '../lib/errors.ts';
 import { goDuration } from '../lib/go-duration.ts';
 import type { Log } from '../lib/log.ts';
+import type { Histogram } from '../lib/metrics.ts';
 import { StallMeter } from '../lib/stall-meter.ts';
 import type { PodCache } from '../pod/pod-cache.ts';
 import type { PodNotes } from '../pod/pod-notes.ts';
@@ -21,6 +22,7 @@ import {
   type ProbeState,
   probeNumbers,
 } from './next-probe-state.ts';
+import { type ProbeLabels, probeTitles } from './probe-metrics.ts';
 import type { LastAnswer, ProbeResult, ProbeType, ProbeView } from './probe-results.ts';
 import { rememberedResult } from './remembered-result.ts';
 import { type ProbeAnswer, runProbe } from './run-probe.ts';
@@ -48,6 +50,7 @@ export interface ProbeManagerOptions {
   readonly wake: (uid: PodUid) => void;
   /** Called when a probe began to answer otherwise, and its verdict stands yet: of interest to who explains a pod. */
   readonly answered?: (uid: PodUid) => void;
+  readonly duration?: Histogram;
   /** In [0, 1). */
   readonly random?: () => number;
 }
@@ -214,6 +217,7 @@ export class ProbeManager {
 
   #forget(entry: Entry): void {
     this.#hold(entry);
+    this.#o.duration?.remove(...labelsOf(entry));
     const { containerId: id, type } = entry.wanted;
     const byType = this.#byContainer.get(id);
     if (!byType) return;
@@ -271,6 +275,8 @@ export class ProbeManager {
       const lostMs = this.#stalls.lostMs() - lostBefore;
       if (entry.asking !== asking) return;
       over();
+      if (answer.kind !== 'failure')
+        this.#o.duration?.observe((clock.monotonic() - askedAt) / 1000, ...labelsOf(entry));
       const kindBefore = entry.last?.kind;
       this.#take(entry, answer, { lateMs, lostMs });
       if (entry.last?.kind !== kindBefore) this.#o.answered?.(entry.uid);
@@ -291,7 +297,7 @@ export class ProbeManager {
     const starved = isStarved(answer.kind === 'failure' && answer.timedOut, lostMs, timeoutMs);
     const { message } = answer;
     entry.last = { kind: starved ? 'starved' : answer.kind, message, at: clock.now() };
-    const title = titles[entry.wanted.type];
+    const title = probeTitles[entry.wanted.type];
     if (starved) {
       entry.counts.unknown++;
       const lost = goDuration(Math.round(lostMs));
@@ -364,11 +370,12 @@ export class ProbeManager {
   }
 }
 
-const titles: Readonly<Record<ProbeType, string>> = {
-  liveness: 'Liveness',
-  readiness: 'Readiness',
-  startup: 'Startup',
-};
+const labelsOf = ({ wanted, pod }: Entry): ProbeLabels => [
+  probeTitles[wanted.type],
+  wanted.container.name,
+  pod.metadata.name,
+  pod.metadata.namespace ?? 'default',
+];
 
 const keyOf = ({ containerId: id, type }: WantedProbe): string => `${id}/${type}`;
 

@@ -31,6 +31,7 @@ import { bindSubPath } from './sub-path.ts';
 import { TokenManager } from './token-manager.ts';
 import { Turns } from './turns.ts';
 import { assertSafeUid, fileError, VolumeError, type VolumeFailure, volumeFailure } from './volume-error.ts';
+import { pluginOf, type VolumeMetrics } from './volume-metrics.ts';
 
 const retryMs = 30_000;
 
@@ -65,6 +66,7 @@ export interface VolumeManagerOptions {
   /** Size of the tmpfs for secrets and tokens; default a tenth of the memory. */
   readonly memoryBytes?: number;
   readonly random?: () => number;
+  readonly metrics?: VolumeMetrics;
 }
 
 interface PodVolumes {
@@ -185,7 +187,19 @@ export class VolumeManager {
       await removeTree(join(this.#podsDir, uid, 'volumes'));
       await removeTree(join(this.#memory, uid));
     };
-    await this.#turns.take(uid, () => this.#parts.take(uid, takeDown));
+    const known = this.#pods.get(uid);
+    const over = this.#turns.take(uid, () => this.#parts.take(uid, takeDown));
+    // They are taken down together: each takes as long as all of them.
+    const { pod, wanted = [] } = known ?? {};
+    for (const { name } of wanted) void this.#timed('volume_unmount', pod, name, over).catch(() => {});
+    await over;
+  }
+
+  /** Every volume of the pods that are known now. */
+  *volumes(): Generator<{ readonly plugin: string; readonly isThere: boolean }> {
+    for (const { pod, wanted, done, result } of this.#pods.values())
+      for (const { name } of wanted)
+        yield { plugin: pluginIn(pod, name), isThere: result?.has(name) === true || done.has(name) };
   }
 
   /** The pods that have anything on this node's disk or in its tmpfs. */
@@ -201,6 +215,28 @@ export class VolumeManager {
       await removeTree(join(this.#podsDir, uid));
       await removeTree(join(this.#memory, uid));
     });
+  }
+
+  async #timed<T>(operation: string, pod: Pod | undefined, volume: string, work: Promise<T>): Promise<T> {
+    const { clock, metrics } = this.#o;
+    if (!metrics) return work;
+    const startedAt = clock.monotonic();
+    const over = (status: string) =>
+      metrics.operations.observe(
+        (clock.monotonic() - startedAt) / 1000,
+        pluginIn(pod, volume),
+        operation,
+        status,
+        'false',
+      );
+    try {
+      const result = await work;
+      over('success');
+      return result;
+    } catch (error) {
+      over('fail-unknown');
+      throw error;
+    }
   }
 
   get #globalDir(): string {
@@ -220,7 +256,11 @@ export class VolumeManager {
     state.dirty = false;
     const result = new Map<string, MountableVolume>();
     const failures: VolumeFailure[] = [];
-    const outcomes = await Promise.allSettled(state.wanted.map((volume) => this.#setUpOne(state, volume, signal)));
+    const outcomes = await Promise.allSettled(
+      state.wanted.map((volume) =>
+        this.#timed('volume_mount', pod, volume.name, this.#setUpOne(state, volume, signal)),
+      ),
+    );
     if (signal.aborted) state.dirty = true;
     signal.throwIfAborted();
     for (const [index, volume] of state.wanted.entries()) {
@@ -394,6 +434,9 @@ export class VolumeManager {
     await Promise.all(payloads.map((volume) => this.#fill(state, volume, false, signal)));
   }
 }
+
+const pluginIn = (pod: Pod | undefined, volume: string): string =>
+  pluginOf(pod?.spec.volumes?.find(({ name }) => name === volume));
 
 async function makeFolder(path: string): Promise<void> {
   try {
