@@ -9,6 +9,7 @@ import { backoffDelay, jittered } from '../lib/backoff.ts';
 import type { Clock } from '../lib/clock.ts';
 import { errorFields, isAbort } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
+import type { Histogram } from '../lib/metrics.ts';
 import { Semaphore } from '../lib/semaphore.ts';
 import type { PodCache } from '../pod/pod-cache.ts';
 import type { DesiredPod, PodManager } from '../pod/pod-manager.ts';
@@ -38,6 +39,8 @@ export interface StatusManagerOptions {
   readonly log: Log;
   /** Called when a pod's derived status changed. */
   readonly changed: (uid: PodUid) => void;
+  /** How long a status took from its change to the API server. */
+  readonly syncDuration?: Histogram;
 }
 
 /** A status, and as JSON what it was before its explanation was added: whether something has happened shows there. */
@@ -57,6 +60,8 @@ interface Entry {
   objectUid: string | undefined;
   /** Milliseconds since the epoch of the last report. */
   sentAt: number;
+  /** Monotonic milliseconds of the first change that the server has not been told of. */
+  unsentSince: number | undefined;
   deleted: boolean;
   sending: boolean;
   failures: number;
@@ -149,6 +154,7 @@ export class StatusManager {
       reported: undefined,
       objectUid: undefined,
       sentAt: 0,
+      unsentSince: undefined,
       deleted: false,
       sending: false,
       failures: 0,
@@ -158,6 +164,7 @@ export class StatusManager {
     entry.latest = latest;
     entry.explanation = explanation;
     this.#entries.set(uid, entry);
+    if (differs) entry.unsentSince ??= clock.monotonic();
     if (differs) changed(uid);
     return entry;
   }
@@ -254,6 +261,9 @@ export class StatusManager {
       entry.reported = status;
       entry.sent = version;
       entry.sentAt = this.#o.clock.now();
+      if (body && entry.unsentSince !== undefined)
+        this.#o.syncDuration?.observe((this.#o.clock.monotonic() - entry.unsentSince) / 1000);
+      entry.unsentSince = entry.latest.facts === version.facts ? undefined : this.#o.clock.monotonic();
       if (entry.latest.facts !== version.facts || !this.#isToDelete(uid, entry)) return;
       await api.delete(pods, { namespace, name }, { gracePeriodSeconds: 0, uid: target.uid }, this.#stopped.signal);
       entry.deleted = true;
