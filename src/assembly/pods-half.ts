@@ -2,11 +2,13 @@ import { join } from 'node:path';
 import type { Node, RuntimeClass, Service } from '../api/core-v1.ts';
 import type * as cri from '../api/cri.ts';
 import type { PodUid } from '../api/ids.ts';
+import { quantityValue } from '../api/quantity.ts';
 import type { Config } from '../config/config.ts';
 import { subscribeContainerdEvents } from '../cri/containerd-events.ts';
 import type { EventSink } from '../kubeapi/event-sink.ts';
 import type { KubeApi } from '../kubeapi/kube-api.ts';
 import { EnvObjects } from '../kuberuntime/env-objects.ts';
+import { LogRotator } from '../kuberuntime/log-rotator.ts';
 import { PodDirs } from '../kuberuntime/pod-dirs.ts';
 import { podReference } from '../kuberuntime/pod-reference.ts';
 import { PodRuntime } from '../kuberuntime/pod-runtime.ts';
@@ -17,6 +19,7 @@ import { systemClock } from '../lib/clock.ts';
 import type { Log } from '../lib/log.ts';
 import { Pleg } from '../pod/pleg.ts';
 import { PodCache } from '../pod/pod-cache.ts';
+import { PodChanges } from '../pod/pod-changes.ts';
 import { PodManager } from '../pod/pod-manager.ts';
 import { PodNotes } from '../pod/pod-notes.ts';
 import { RuntimeEvents } from '../pod/runtime-events.ts';
@@ -62,6 +65,8 @@ export interface PodsHalfInput {
 export interface PodsHalf {
   readonly manager: PodManager;
   readonly cache: PodCache;
+  readonly changes: PodChanges;
+  readonly logRotator: LogRotator;
   readonly pleg: Pleg;
   readonly runtimeEvents: RuntimeEvents;
   readonly workers: PodWorkers;
@@ -84,7 +89,10 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
     probes.sync(uid);
     workers.wake(uid);
     statuses.wake(uid);
+    changes.tell(uid);
+    logRotator.podChanged(uid);
   };
+  const changes = new PodChanges();
   const manager = new PodManager(clock.now, (uid, change) => (change === 'desired' ? wake(uid) : statuses.wake(uid)));
   const probes: ProbeManager = new ProbeManager({
     runtime,
@@ -97,6 +105,17 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
     log,
     wake,
     answered: (uid) => statuses.wake(uid),
+  });
+  const logRotator: LogRotator = new LogRotator({
+    podLogsDir: kubelet.podLogsDir,
+    cache,
+    runtime,
+    maxSize: quantityValue(kubelet.containerLogMaxSize),
+    maxFiles: kubelet.containerLogMaxFiles,
+    maxWorkers: kubelet.containerLogMaxWorkers,
+    monitorIntervalMs: kubelet.containerLogMonitorInterval,
+    clock,
+    log,
   });
   const pleg = new Pleg({ runtime, cache, clock, log, wake, terminationMessage: lastWordsOf });
   const dirs = new PodDirs({
@@ -215,7 +234,20 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
     subscribeContainerdEvents({ endpoint: kubelet.containerRuntimeEndpoint, clock, log }, signal);
   const runtimeEvents = new RuntimeEvents({ runtime, pleg, containerdEvents, clock, log });
   const mirrors = api && new MirrorPods({ api, manager, node: input.node, log });
-  return { manager, cache, pleg, runtimeEvents, workers, sandboxes, probes, statuses, notes, mirrors };
+  return {
+    manager,
+    cache,
+    changes,
+    logRotator,
+    pleg,
+    runtimeEvents,
+    workers,
+    sandboxes,
+    probes,
+    statuses,
+    notes,
+    mirrors,
+  };
 }
 
 /** Before the workers begin, the pods that are wanted are taken for pods that go on: verdicts are there when the first look comes. */

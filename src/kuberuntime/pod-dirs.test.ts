@@ -132,9 +132,12 @@ test("removing a container's log leaves those of the others", async () => {
     await dirs.linkLog(pod, 'a', `id${attempt}`, attempt);
     writeFileSync(at(`log/pods/ns_p_u1/a/${attempt}.log`), '');
   }
+  for (const rotated of ['0.log.20060102-150405.gz', '0.log.20060102-150406', '10.log']) {
+    writeFileSync(at(`log/pods/ns_p_u1/a/${rotated}`), '');
+  }
   await dirs.removeLog(pod, 'a', 'id0', 0);
   assert.deepEqual(readdirSync(at('log/containers')), ['p_ns_a-id1.log']);
-  assert.deepEqual(readdirSync(at('log/pods/ns_p_u1/a')), ['1.log']);
+  assert.deepEqual(readdirSync(at('log/pods/ns_p_u1/a')).sort(), ['1.log', '10.log']);
 });
 
 test('removing what is not there is no error', async () => {

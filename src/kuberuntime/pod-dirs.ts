@@ -79,10 +79,7 @@ export class PodDirs {
 
   /** The attempt after those that the container has logs of; 0 without any. What was rotated away counts too. */
   async nextAttempt(pod: Pod, container: string): Promise<number> {
-    const names = await readdir(join(podLogDirectory(this.#o.podLogsDir, pod), container)).catch((error: unknown) => {
-      if (errnoOf(error) === 'ENOENT') return [];
-      throw error;
-    });
+    const names = await readIfThere(join(podLogDirectory(this.#o.podLogsDir, pod), container));
     // Others may put files there; a number that is no attempt must not become one.
     const attempts = names
       .map((name) => /^(\d+)\.log(\..*)?/.exec(name)?.[1])
@@ -104,10 +101,13 @@ export class PodDirs {
     });
   }
 
-  /** Removes one container's log and its link. */
+  /** Removes one container's log with what was put aside of it, and its link. */
   async removeLog(pod: Pod, container: string, id: string, attempt: number): Promise<void> {
     const { name, namespace = 'default' } = pod.metadata;
-    await rm(join(podLogDirectory(this.#o.podLogsDir, pod), container, `${attempt}.log`), { force: true });
+    const folder = join(podLogDirectory(this.#o.podLogsDir, pod), container);
+    const isOfLog = (file: string) => file === `${attempt}.log` || file.startsWith(`${attempt}.log.`);
+    const files = (await readIfThere(folder)).filter(isOfLog);
+    await Promise.all(files.map((file) => rm(join(folder, file), { force: true })));
     await this.unlinkLogs(name, namespace, new Map([[id, container]]));
   }
 
@@ -127,6 +127,12 @@ export class PodDirs {
     return join(dirname(this.#o.podLogsDir), 'containers');
   }
 }
+
+const readIfThere = (folder: string): Promise<string[]> =>
+  readdir(folder).catch((error: unknown) => {
+    if (errnoOf(error) === 'ENOENT') return [];
+    throw error;
+  });
 
 /** A restart a second fills nine digits in thirty years, and the CRI has 32 bits for it. */
 const maxAttemptDigits = 9;
