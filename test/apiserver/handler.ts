@@ -1,11 +1,14 @@
-import type { IncomingMessage } from 'node:http';
+import { type IncomingMessage, STATUS_CODES } from 'node:http';
+import type { Duplex } from 'node:stream';
 import { authenticate, type PeerIdentity, type TokenTable, type User } from './authentication.ts';
 import { authorize, type Verdict } from './authorization.ts';
 import { discover } from './discovery.ts';
 import type { FaultRule, Faults, RequestFacts } from './faults.ts';
 import { BINDINGS, PODS, type ResourceKind, SERVICE_ACCOUNTS } from './kinds.ts';
 import { listJson } from './listing.ts';
+import type { NodeConnections } from './node-connections.ts';
 import { restrictNode, restrictTokenRequest } from './node-restriction.ts';
+import { passUpgrade } from './node-upgrade.ts';
 import { type DraftObject, isFields, valueAt } from './objects.ts';
 import { PATCH_TYPES } from './patch.ts';
 import { decodeProtobuf, PROTOBUF } from './protobuf-body.ts';
@@ -38,6 +41,7 @@ export interface HandlerParts {
   readonly faults: Faults;
   readonly issuer: TokenIssuer;
   readonly tokens: TokenTable;
+  readonly nodes: NodeConnections;
   /** The endpoint for whoever runs the server: returns whether the path was one of its own. */
   readonly control: (method: string, path: string, body: unknown, reply: Reply) => boolean;
   readonly delay: (ms: number) => Promise<void>;
@@ -77,6 +81,26 @@ export class Handler {
       if (reply.status === 0) reply.json(refusal.code, refusal.body, refusal.headers);
     } finally {
       if (reply.status !== 0) this.#parts.record(facts, url.searchParams, reply.status);
+    }
+  }
+
+  /** A request for another protocol: a stream to a pod's containers or ports. Resolves when it is over. */
+  async upgrade(request: IncomingMessage, url: URL, peer: PeerIdentity, socket: Duplex, head: Buffer): Promise<void> {
+    let facts: RequestFacts = NO_FACTS;
+    try {
+      const user = authenticate(peer, request.headers.authorization, this.#parts.tokens, this.#parts.issuer);
+      const info = parseRequest(request.method ?? 'GET', url);
+      facts = factsOf(info, user);
+      this.#requireRight(info, user);
+      if (!isResourceRequest(info)) throw unknownResource();
+      this.#parts.record(facts, url.searchParams, 101);
+      await passUpgrade(this.#parts, info, url, request, { socket, head });
+    } catch (error) {
+      const refusal = error instanceof StatusError ? error : internalError(String(error));
+      this.#parts.record(facts, url.searchParams, refusal.code);
+      const body = JSON.stringify(refusal.body);
+      const headers = `Content-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close`;
+      socket.end(`HTTP/1.1 ${refusal.code} ${STATUS_CODES[refusal.code]}\r\n${headers}\r\n\r\n${body}`);
     }
   }
 

@@ -5,6 +5,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import http2 from 'node:http2';
 import https from 'node:https';
 import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TLSSocket } from 'node:tls';
 import { Pki, signingKey } from '../pki/pki.ts';
@@ -18,6 +19,7 @@ import { type FaultMatch, Faults, matchesFacts, type RequestFacts } from './faul
 import { Handler } from './handler.ts';
 import { apiVersionOf, KINDS, NAMESPACES, type ResourceKind } from './kinds.ts';
 import { kubeconfig } from './kubeconfig.ts';
+import { type DialNode, NodeConnections } from './node-connections.ts';
 import type { ApiObject, DraftObject } from './objects.ts';
 import { Registry } from './registry.ts';
 import { Reply } from './reply.ts';
@@ -55,6 +57,8 @@ export interface StandInOptions {
   readonly bookmarkIntervalMs?: number;
   /** Serves streaming lists; false refuses them as a server without the storage feature does. */
   readonly watchList?: boolean;
+  /** How to reach the HTTPS ports of nodes; directly unless told. */
+  readonly dialNode?: DialNode;
   /** Offers HTTP/2 besides HTTP/1.1; on unless false. */
   readonly http2?: boolean;
 }
@@ -123,6 +127,7 @@ export class StandInApiServer implements AsyncDisposable {
       faults: this.faults,
       issuer: this.issuer,
       tokens: this.#tokens,
+      nodes: new NodeConnections(this.registry, this.pki, options.dialNode),
       control: (method, path, body, reply) => control(this, method, path, body, reply),
       delay: (ms) => sleep(ms, undefined, { ref: false }),
       record: (facts, query, status) => this.#record(facts, query, status),
@@ -230,6 +235,11 @@ export class StandInApiServer implements AsyncDisposable {
       this.#sockets.add(socket);
       socket.once('close', () => this.#sockets.delete(socket));
       socket.on('error', () => socket.destroy());
+    });
+    server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+      const url = new URL(request.url ?? '/', 'https://server');
+      const peer = (socket as IdentifiedSocket)[identityKey] ?? 'none';
+      void this.#handler.upgrade(request, url, peer, socket, head);
     });
     server.on('tlsClientError', (_error: Error, socket: TLSSocket) => socket.destroy());
     // An idle connection stays: closing it would race with a request on its way.

@@ -47,7 +47,11 @@ export class Cluster implements AsyncDisposable {
   static async create(name: string, options: ClusterOptions = {}): Promise<Cluster> {
     const images = options.images ?? [busyboxImage(), httpdImage()];
     const host = await TestHost.boot(name, { ...options, images });
-    const api = await StandInApiServer.start({ nodePodCidrs: { [NODE]: host.podCidr }, ...options.api });
+    const api = await StandInApiServer.start({
+      nodePodCidrs: { [NODE]: host.podCidr },
+      dialNode: (address, port) => host.connect(port, address),
+      ...options.api,
+    });
     const cluster = new Cluster(host, api);
     try {
       const listener = await host.listen(API_PORT);
