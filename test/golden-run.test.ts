@@ -1,11 +1,10 @@
 import { after, before, describe, test } from 'node:test';
-import { type Difference, golden, goldenImage, prepareNamespace, runGolden } from './golden-run.ts';
+import { differsEverywhere, golden, goldenImage, prepareNamespace, runGolden } from './golden-run.ts';
 import { Cluster, NODE } from './host/cluster.ts';
 
 /** The recorded pods on a real containerd, cgroup v1 with the cgroupfs driver. */
 
 const patienceMs = 90_000;
-const differs: Readonly<Record<string, readonly Difference[]>> = {};
 
 describe('the recorded pods become what they became under kubelet', { concurrency: 4 }, () => {
   let cluster: Cluster;
@@ -27,7 +26,7 @@ describe('the recorded pods become what they became under kubelet', { concurrenc
         exec: (command: string, args: readonly string[]) => host.exec(command, args),
         patienceMs,
       };
-      await runGolden(node, recorded, differs[recorded.name]);
+      await runGolden(node, recorded, differsEverywhere[recorded.name]);
     });
   }
 });

@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import { imageArchive } from '../../src/lib/oci-image.ts';
 import { NODES } from '../apiserver/kinds.ts';
 import { StandInApiServer } from '../apiserver/server.ts';
-import { type Difference, golden, goldenImage, prepareNamespace, runGolden } from '../golden-run.ts';
+import { differsEverywhere, golden, goldenImage, prepareNamespace, runGolden } from '../golden-run.ts';
 import { PAUSE_IMAGE, pauseImage } from '../images/images.ts';
 
 /*
@@ -20,8 +20,6 @@ const CGROUPS = '/sys/fs/cgroup';
 const bootMs = 120_000;
 /** Everything is emulated. */
 const patienceMs = 180_000;
-
-const differs: Readonly<Record<string, readonly Difference[]>> = {};
 
 const execute = promisify(execFile);
 const exec = async (command: string, args: readonly string[]): Promise<string> =>
@@ -69,7 +67,8 @@ clusterCIDR: 10.244.0.0/16
 `,
   );
   const options = ['--config=/etc/keelson/config.yaml', '--kubeconfig=/etc/kubernetes/kubelet.conf'];
-  const keelson = spawn(join(PROJECT, 'bin/keelson'), ['run', ...options, `--hostname-override=${NODE}`, '--v=4'], {
+  const run = [...process.execArgv, join(PROJECT, 'src/main.ts'), 'run', ...options];
+  const keelson = spawn(process.execPath, [...run, `--hostname-override=${NODE}`, '--v=4'], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   for (const stream of [keelson.stdout, keelson.stderr]) {
@@ -105,7 +104,16 @@ const spelled = (line: string): string =>
   line.replaceAll(/pod[0-9a-f]{8}(_[0-9a-f]{4}){3}_[0-9a-f]{12}/g, 'pod<uid_>').replaceAll(/[0-9a-f]{64}/g, '<id>');
 const isOfPod = (line: string): boolean => line.includes('-pod<uid_>.slice');
 
-/** Every value that kubelet's pods had, ours have, and no other. */
+/**
+ * Values that the recording does not have although kubelet told the runtime the same (the containers' own
+ * configurations are compared, too): it was taken before these containers were there.
+ */
+const notYetRecorded = [
+  /cri-containerd-<id>\.scope memory\.oom\.group 1$/,
+  /kubepods-pod<uid_>\.slice\/cri-containerd-<id>\.scope cpu\.(max 10000 100000|weight 4)$/,
+];
+
+/** Every value that our pods have, kubelet's had; its cluster ran a few more of its own, whose values are not missed. */
 function compareCgroups(): void {
   const text = readFileSync(join(PROJECT, 'test/golden/pods-cgroup2/cgroup-values.txt'), 'utf8');
   const recorded = text
@@ -114,9 +122,9 @@ function compareCgroups(): void {
     .map((line) => line.trimEnd());
   const files = new Set(recorded.map((line) => line.split(' ')[1] ?? ''));
   const now = cgroupValues(files).map((line) => line.trimEnd());
-  const missing = recorded.filter((line) => !now.includes(line));
-  const more = now.filter((line) => !recorded.includes(line));
-  if (missing.length + more.length === 0) console.log('ok cgroup values');
+  const more = now.filter((line) => !recorded.includes(line) && !notYetRecorded.some((known) => known.test(line)));
+  const missing = recorded.filter((line) => !now.includes(line) && !line.includes('kubepods-burstable-pod'));
+  if (missing.length + more.length === 0 && now.length > 50) console.log('ok cgroup values');
   else console.log(`not ok cgroup values\n- ${missing.join('\n- ')}\n+ ${more.join('\n+ ')}`);
 }
 
@@ -126,7 +134,7 @@ prepareNamespace(api);
 await startKeelson(api);
 for (const recorded of golden('pods-cgroup2')) {
   const node = { api, name: NODE, exec, patienceMs };
-  await runGolden(node, recorded, differs[recorded.name]).then(
+  await runGolden(node, recorded, differsEverywhere[recorded.name]).then(
     () => console.log(`ok ${recorded.name}`),
     (error: unknown) => console.log(`not ok ${recorded.name}: ${String(error)}`),
   );
