@@ -1,7 +1,8 @@
 import { goDuration } from '../lib/go-duration.ts';
 import { isKey, isZero, type Key, type Table } from './keys.ts';
-import type { KubeletConfiguration } from './kinds.ts';
+import type { KubeletConfiguration, KubeProxyConfiguration } from './kinds.ts';
 import { kubeletKeys } from './kubelet-keys.ts';
+import { proxyKeys } from './proxy-keys.ts';
 import { isDuration } from './values.ts';
 
 /** What a Go struct that is not there leaves out as a whole; others are shown with nothing in them. */
@@ -16,6 +17,15 @@ export function printKubeletConfig(kubelet: KubeletConfiguration): Record<string
     kind: 'KubeletConfiguration',
     apiVersion: 'kubelet.config.k8s.io/v1beta1',
     ...printTable(kubeletKeys, given),
+  };
+}
+
+/** The same for the proxy's part. */
+export function printProxyConfig(proxy: KubeProxyConfiguration): Record<string, unknown> {
+  return {
+    kind: 'KubeProxyConfiguration',
+    apiVersion: 'kubeproxy.config.k8s.io/v1alpha1',
+    ...printTable(proxyKeys, proxy),
   };
 }
 

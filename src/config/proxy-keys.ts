@@ -1,7 +1,7 @@
 import { boolean, list, map, oneOf, string, text } from '../lib/schema.ts';
 import { key, pointer } from './keys.ts';
 import { clientConnectionKeys, loggingKeys } from './shared-keys.ts';
-import { bit, cidrFamily, cidrs, count, duration, ip, oomScore, positive } from './values.ts';
+import { bit, cidrFamily, cidrs, count, duration, ip, ipPort, oomScore, positive } from './values.ts';
 
 const second = 1_000;
 const minute = 60 * second;
@@ -21,8 +21,8 @@ export const proxyKeys = {
   logging: loggingKeys('later'),
   hostnameOverride: key(string, '', 'now'),
   bindAddress: key(ip, '0.0.0.0', 'later'),
-  healthzBindAddress: key(string, '0.0.0.0:10256', 'later'),
-  metricsBindAddress: key(string, '127.0.0.1:10249', 'later'),
+  healthzBindAddress: key(ipPort, '0.0.0.0:10256', 'now'),
+  metricsBindAddress: key(ipPort, '127.0.0.1:10249', 'now'),
   bindAddressHardFail: key(boolean, false, 'later'),
   enableProfiling: key(boolean, false, 'later'),
   showHiddenMetricsForVersion: key(string, '', 'later'),

@@ -42,6 +42,18 @@ export const quantity = text('a quantity such as 500m or 1Gi', isQuantity);
 
 export const ip = text('an IP address', (value) => isIP(value) !== 0);
 
+/** Where to listen; an address of IPv6 is in brackets. */
+export const ipPort = text('an address and port such as 127.0.0.1:10249 or [::]:10249', (value) => {
+  const { address, port } = splitIpPort(value);
+  return isIP(address) !== 0 && port >= 0 && port <= 65_535;
+});
+
+/** The parts of an `ipPort`; the port is NaN where there is none. */
+export function splitIpPort(value: string): { readonly address: string; readonly port: number } {
+  const [, bracketed, plain, port = ''] = /^(?:\[([^\]]*)\]|([^:]*)):(\d{1,5})$/.exec(value) ?? [];
+  return { address: bracketed ?? plain ?? '', port: port === '' ? Number.NaN : Number(port) };
+}
+
 /** Up to one IPv4 and one IPv6 range, separated by a comma. */
 export const cidrs = text(
   'a range such as 10.244.0.0/16, or one for IPv4 and one for IPv6 separated by a comma',

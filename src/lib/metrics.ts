@@ -100,8 +100,9 @@ export class Counter {
     this.#series.values[slot] = (this.#series.values[slot] ?? 0) + 1;
   }
 
-  remove(...labels: readonly string[]): void {
-    this.#series.remove(labels);
+  /** Says that these labels exist, with nothing counted yet. */
+  expect(...labels: readonly string[]): void {
+    this.#series.slot(labels);
   }
 }
 

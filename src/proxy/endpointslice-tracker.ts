@@ -28,6 +28,11 @@ export class EndpointSliceTracker {
   readonly #byService = new Map<string, Map<string, SliceInfo>>();
   readonly #changes = new Map<string, SliceChange>();
 
+  /** How many changes wait to be drained. */
+  get pending(): number {
+    return this.#changes.size;
+  }
+
   /** `key` is the slice's own `namespace/name`. Returns whether anything is left to drain for it. */
   update(key: string, current: SliceInfo | undefined): boolean {
     const pending = this.#changes.get(key);

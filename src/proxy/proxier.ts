@@ -15,11 +15,14 @@ import type { DesiredChanges } from './nftables/diff.ts';
 import { commit, planTransactions } from './nftables/diff.ts';
 import type { RulesetOptions } from './nftables/ruleset.ts';
 import type { TableState } from './nftables/table-state.ts';
+import type { ProxyHealth } from './proxy-health.ts';
+import type { ProxyMetrics } from './proxy-metrics.ts';
 import { readService } from './read-service.ts';
 import { readSlice } from './read-slice.ts';
 import { routeService } from './route-services.ts';
 import { RouteTable } from './route-table.ts';
 import { ServiceTracker } from './service-tracker.ts';
+import { TriggerTimes } from './trigger-times.ts';
 
 export interface ProxierOptions {
   readonly exec: Pick<Exec, 'run'>;
@@ -34,6 +37,8 @@ export interface ProxierOptions {
   readonly minSyncPeriodMs?: number;
   /** Between two looks at what another program may have done to the table; default 30 000. */
   readonly syncPeriodMs?: number;
+  readonly metrics?: ProxyMetrics;
+  readonly health?: ProxyHealth;
 }
 
 /** A transaction of this many elements takes the kernel a few hundredths of a second. */
@@ -41,6 +46,8 @@ const maxWritesPerTransaction = 4_000;
 /** Reading a table back takes nft about 25 µs an element; a larger one than this is read at every tenth check only. */
 const smallTable = 1_000;
 const checksPerFullRead = 10;
+/** The address family that is served. */
+const family = 'IPv4';
 const backoff = { initialMs: 200, maxMs: 30_000 };
 
 /**
@@ -62,6 +69,10 @@ export class Proxier {
   readonly #routes = new RouteTable();
   /** What was last said of an object, so that it is said once. */
   readonly #said = new Map<string, string>();
+  readonly #clock: Clock;
+  readonly #metrics: ProxyMetrics | undefined;
+  readonly #health: ProxyHealth | undefined;
+  readonly #triggers: TriggerTimes;
   readonly #markSynced: () => void;
   /** Undefined: not known, read it back. */
   #state: TableState | undefined;
@@ -73,6 +84,10 @@ export class Proxier {
   constructor(options: ProxierOptions) {
     const { exec, clock, log } = options;
     this.#log = log;
+    this.#clock = clock;
+    this.#metrics = options.metrics;
+    this.#health = options.health;
+    this.#triggers = new TriggerTimes(clock.now());
     this.#nodeName = options.nodeName;
     const { masqueradeAll, clusterCidrs, masqueradeBit } = options;
     const ipv4 = clusterCidrs.filter((cidr) => !cidr.includes(':'));
@@ -95,20 +110,29 @@ export class Proxier {
     const read = service ? readService(service, 'IPv4') : undefined;
     this.#say(`Service ${key} problems`, read?.problems, 'part of a Service cannot be used');
     this.#say(`Service ${key} fields`, read?.notHonoured, 'a Service uses fields that keelson does not honour yet');
-    if (this.#services.update(key, read?.service)) this.#runner.poke();
+    this.#metrics?.serviceChanges.inc();
+    if (this.#services.update(key, read?.service)) this.#queue();
   }
 
   /** `key` is the slice's own namespace/name; undefined: it is gone. */
   onSliceChange(key: string, slice: EndpointSlice | undefined): void {
     const read = slice ? readSlice(slice, 'IPv4') : undefined;
     this.#say(`EndpointSlice ${key} problems`, read?.problems, 'part of an EndpointSlice cannot be used');
-    if (this.#slices.update(key, read?.slice)) this.#runner.poke();
+    this.#metrics?.endpointChanges.inc();
+    if (!this.#slices.update(key, read?.slice)) return;
+    if (slice) this.#triggers.add(slice);
+    this.#queue();
   }
 
   /** All Services and EndpointSlices have been told once. Before that, nothing is written, so nothing is removed. */
   sourcesSynced(): void {
     this.#sourcesSynced = true;
-    this.#runner.poke();
+    this.#queue();
+  }
+
+  /** How many changes the kernel does not have yet. */
+  get pending(): { readonly services: number; readonly endpoints: number } {
+    return { services: this.#services.pending, endpoints: this.#slices.pending };
   }
 
   /** Runs until the signal aborts. */
@@ -119,13 +143,22 @@ export class Proxier {
   /** One pass; throws when the kernel may not have what it should, which has been logged. */
   async syncOnce(cause: RunCause, signal: AbortSignal): Promise<void> {
     if (!this.#sourcesSynced) return;
+    const startedAt = this.#clock.monotonic();
+    const isFull = this.#state === undefined;
+    const triggers = this.#triggers.take();
     try {
       await this.#sync(cause, signal);
     } catch (error) {
       this.#state = undefined;
+      this.#triggers.putBack(triggers);
       if (!signal.aborted) this.#failed(error);
       throw error;
     }
+    // What changed meanwhile is for the next sync.
+    const { services, endpoints } = this.pending;
+    this.#health?.updated();
+    if (services + endpoints > 0) this.#health?.queued();
+    this.#measure(startedAt, isFull, triggers);
     if (this.#failure !== undefined) this.#log.info({}, 'Services are programmed again');
     this.#failure = undefined;
     this.#markSynced();
@@ -213,7 +246,26 @@ export class Proxier {
     return due || !(await this.#table.hasChains(state, signal));
   }
 
+  #queue(): void {
+    this.#health?.queued();
+    this.#metrics?.lastQueued.set(this.#clock.now() / 1000, family);
+    this.#runner.poke();
+  }
+
+  #measure(startedAt: number, isFull: boolean, triggers: readonly number[]): void {
+    const metrics = this.#metrics;
+    if (!metrics) return;
+    const now = this.#clock.now();
+    const seconds = (this.#clock.monotonic() - startedAt) / 1000;
+    metrics.syncDuration.observe(seconds, family);
+    (isFull ? metrics.fullSyncDuration : metrics.partialSyncDuration).observe(seconds, family);
+    metrics.lastSync.set(now / 1000, family);
+    for (const at of triggers) metrics.programmingDuration.observe(Math.max(0, now - at) / 1000, family);
+  }
+
   #failed(error: unknown): void {
+    this.#health?.queued();
+    this.#metrics?.failures.inc(family);
     const failure = messageOf(error);
     if (failure === this.#failure) return;
     this.#failure = failure;

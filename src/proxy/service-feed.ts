@@ -10,6 +10,7 @@ import { errorFields } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { Proxier } from './proxier.ts';
 import { headlessLabel, proxyNameLabel } from './read-service.ts';
+import { triggerTimeAnnotation } from './trigger-times.ts';
 
 /** Objects that are not for this proxy are not even sent to it, as with kube-proxy. */
 const labelSelector = `!${headlessLabel},!${proxyNameLabel}`;
@@ -74,15 +75,17 @@ export class ServiceFeed {
   }
 }
 
-/** Annotations and owners of a slice are read by nobody here, and there are many slices. */
+/** Owners of a slice and all but one of its annotations are read by nobody here, and there are many slices. */
 function withoutUnread(slice: EndpointSlice): EndpointSlice {
-  const { name, namespace, resourceVersion, uid, labels } = slice.metadata;
+  const { name, namespace, resourceVersion, uid, labels, annotations } = slice.metadata;
+  const triggered = annotations?.[triggerTimeAnnotation];
   const metadata = {
     name,
     ...(namespace === undefined ? {} : { namespace }),
     ...(resourceVersion === undefined ? {} : { resourceVersion }),
     ...(uid === undefined ? {} : { uid }),
     ...(labels === undefined ? {} : { labels }),
+    ...(triggered === undefined ? {} : { annotations: { [triggerTimeAnnotation]: triggered } }),
   };
   return { ...slice, metadata };
 }

@@ -11,6 +11,11 @@ export class ServiceTracker {
   readonly #services = new Map<string, ServiceInfo>();
   readonly #changes = new Map<string, ServiceChange>();
 
+  /** How many changes wait to be drained. */
+  get pending(): number {
+    return this.#changes.size;
+  }
+
   get(key: string): ServiceInfo | undefined {
     return this.#services.get(key);
   }

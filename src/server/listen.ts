@@ -3,7 +3,13 @@ import { portHolder } from '../host/port-holder.ts';
 import { AgentError, errnoOf } from '../lib/errors.ts';
 
 /** Begins to listen. A place that cannot be had is an AgentError that says who has it and what to do; `keys` set the place. */
-export async function listen(server: Server, address: string, port: number, keys: string): Promise<void> {
+export async function listen(
+  server: Server,
+  address: string,
+  port: number,
+  keys: string,
+  kind = 'KubeletConfiguration',
+): Promise<void> {
   try {
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
@@ -13,7 +19,7 @@ export async function listen(server: Server, address: string, port: number, keys
       });
     });
   } catch (cause) {
-    throw await explain(cause, address, port, keys);
+    throw await explain(cause, address, port, `${keys} of the ${kind}`);
   }
 }
 
@@ -24,13 +30,13 @@ async function explain(cause: unknown, address: string, port: number, keys: stri
       const holder = await portHolder(port);
       return new AgentError('PortTaken', `${place} is taken${holder === undefined ? '' : ` by ${holder}`}`, {
         cause,
-        hint: `stop what listens there, or set ${keys} of the KubeletConfiguration; it is tried again without a restart`,
+        hint: `stop what listens there, or set ${keys}; it is tried again without a restart`,
       });
     }
     case 'EADDRNOTAVAIL':
       return new AgentError('NoSuchAddress', `cannot listen at ${place}: no interface has the address`, {
         cause,
-        hint: `set ${keys} of the KubeletConfiguration to what this host has`,
+        hint: `set ${keys} to what this host has`,
       });
     default:
       return cause;

@@ -2,7 +2,7 @@ import type { PodUid } from '../api/ids.ts';
 import { containersOf } from '../api/pod.ts';
 import type { Clock } from '../lib/clock.ts';
 import { type Counter, defaultBuckets, exponentialBuckets, type Histogram, type Registry } from '../lib/metrics.ts';
-import type { PodManager } from '../pod/pod-manager.ts';
+import type { PodManager, PodSource } from '../pod/pod-manager.ts';
 import type { PodSteps } from './pod-workers.ts';
 
 /** What the work on pods is counted by. */
@@ -16,8 +16,18 @@ export interface WorkerMetrics {
   readonly orphans: Counter;
 }
 
+/** Upstream's label for where a pod comes from: empty for the API server. */
+const staticLabel = (source: PodSource): string => (source === 'file' ? 'true' : '');
+
 export function workerMetrics(registry: Registry): WorkerMetrics {
+  const restartedPods = registry.counter({
+    name: 'kubelet_restarted_pods_total',
+    help: 'Pods that were taken away and put back with the same UID.',
+    labels: ['static'],
+  });
+  for (const source of ['api', 'file'] as const) restartedPods.expect(staticLabel(source));
   return {
+    restartedPods,
     stepDuration: registry.histogram({
       name: 'kubelet_pod_worker_duration_seconds',
       help: 'How long one look at a pod took, by what it was for.',
@@ -38,11 +48,6 @@ export function workerMetrics(registry: Registry): WorkerMetrics {
       name: 'kubelet_admission_rejections_total',
       help: 'Pods that may not be here, by reason.',
       labels: ['reason'],
-    }),
-    restartedPods: registry.counter({
-      name: 'kubelet_restarted_pods_total',
-      help: 'Pods that were taken away and put back with the same UID.',
-      labels: ['static'],
     }),
     orphans: registry.counter({
       name: 'kubelet_orphaned_runtime_pods_total',
@@ -87,7 +92,7 @@ export function instrumentSteps(
       await steps.purge(uid, desired, signal);
       begun.delete(uid);
       const again = manager.get(uid);
-      if (again) metrics.restartedPods.inc(String(again.source === 'file'));
+      if (again) metrics.restartedPods.inc(staticLabel(again.source));
     },
   };
 }

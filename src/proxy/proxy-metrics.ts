@@ -1,0 +1,79 @@
+import { type Counter, exponentialBuckets, type Gauge, type Histogram, type Registry } from '../lib/metrics.ts';
+
+/** What the proxy says of its own work. The label of all but the changes is the address family. */
+export interface ProxyMetrics {
+  readonly syncDuration: Histogram;
+  /** Of syncs for which everything was compared. */
+  readonly fullSyncDuration: Histogram;
+  readonly partialSyncDuration: Histogram;
+  /** From the change of a pod or Service, as the control plane noted it, to the kernel. */
+  readonly programmingDuration: Histogram;
+  readonly lastSync: Gauge;
+  readonly lastQueued: Gauge;
+  readonly failures: Counter;
+  readonly serviceChanges: Counter;
+  readonly endpointChanges: Counter;
+}
+
+export function proxyMetrics(registry: Registry): ProxyMetrics {
+  const labels = ['ip_family'];
+  const name = (rest: string) => `kubeproxy_${rest}`;
+  const sync = (which: string, help: string) =>
+    registry.histogram({
+      name: name(`${which}_duration_seconds`),
+      help,
+      labels,
+      buckets: exponentialBuckets(0.001, 2, 15),
+    });
+  const gauge = (rest: string, help: string) => registry.gauge({ name: name(rest), help, labels });
+  return {
+    syncDuration: sync('sync_proxy_rules', 'How long it took to bring the kernel in step with Services.'),
+    fullSyncDuration: sync('sync_full_proxy_rules', 'The same when everything was compared.'),
+    partialSyncDuration: sync('sync_partial_proxy_rules', 'The same when only changes were written.'),
+    programmingDuration: registry.histogram({
+      name: name('network_programming_duration_seconds'),
+      help: 'Time from the change of an endpoint to the kernel.',
+      labels,
+      buckets: programmingBuckets(),
+    }),
+    lastSync: gauge('sync_proxy_rules_last_timestamp_seconds', 'When the kernel was last in step.'),
+    lastQueued: gauge('sync_proxy_rules_last_queued_timestamp_seconds', 'When something last changed.'),
+    failures: registry.counter({
+      name: name('sync_proxy_rules_nftables_sync_failures_total'),
+      help: 'Attempts to bring the kernel in step that failed.',
+      labels,
+    }),
+    serviceChanges: registry.counter({
+      name: name('sync_proxy_rules_service_changes_total'),
+      help: 'Changes of Services that were seen.',
+    }),
+    endpointChanges: registry.counter({
+      name: name('sync_proxy_rules_endpoint_changes_total'),
+      help: 'Changes of EndpointSlices that were seen.',
+    }),
+  };
+}
+
+/** What the proxier has yet to bring to the kernel. */
+export function pendingChanges(registry: Registry, pending: () => { services: number; endpoints: number }): void {
+  const names = { services: 'service', endpoints: 'endpoint' } as const;
+  const metric = (what: keyof typeof names) => `kubeproxy_sync_proxy_rules_${names[what]}_changes_pending`;
+  const definition = (what: keyof typeof names, help: string) => ({ name: metric(what), type: 'gauge' as const, help });
+  registry.collect(
+    [
+      definition('services', 'Changes of Services that the kernel does not have yet.'),
+      definition('endpoints', 'Changes of EndpointSlices that the kernel does not have yet.'),
+    ],
+    (emit) => {
+      const { services, endpoints } = pending();
+      emit(metric('services'), services);
+      emit(metric('endpoints'), endpoints);
+    },
+  );
+}
+
+/** Fine below a minute, coarser up to five. */
+function programmingBuckets(): readonly number[] {
+  const steps = (from: number, by: number, count: number) => Array.from({ length: count }, (_, i) => from + i * by);
+  return [0, ...steps(0.25, 0.25, 2), ...steps(1, 1, 59), ...steps(60, 5, 12), ...steps(120, 30, 7)];
+}

@@ -1,0 +1,101 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { backoffDelay } from '../lib/backoff.ts';
+import type { Clock } from '../lib/clock.ts';
+import { errorFields, isAbort, messageOf } from '../lib/errors.ts';
+import type { Log } from '../lib/log.ts';
+import { answerText } from './answer.ts';
+import { listen } from './listen.ts';
+
+export interface PlainAnswer {
+  readonly status: number;
+  readonly text: string;
+  /** Default text/plain. */
+  readonly contentType?: string;
+}
+
+export interface PlainServerOptions {
+  readonly address: string;
+  readonly port: number;
+  /** The keys of the configuration that set the place, and the kind that they are in: for advice. */
+  readonly keys: string;
+  readonly kind: string;
+  /** What is served, for the log. */
+  readonly what: string;
+  /** Undefined: there is nothing at this path. */
+  readonly answer: (path: string) => Promise<PlainAnswer | undefined> | PlainAnswer | undefined;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+const maxConnections = 64;
+const patienceMs = 10_000;
+const retry = { initialMs: 1_000, maxMs: 30_000 } as const;
+
+/** Plain HTTP, reading only, for whoever can reach the port: short answers, few connections, little patience. */
+export class PlainServer {
+  readonly #o: PlainServerOptions;
+
+  constructor(options: PlainServerOptions) {
+    this.#o = options;
+  }
+
+  /** Serves until the signal is aborted. While the port cannot be had it says so once, and tries on. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { address, port, keys, kind, what, clock, log } = this.#o;
+    let said = '';
+    for (let failures = 1; !signal.aborted; failures++) {
+      const server = this.#createServer();
+      try {
+        await listen(server, address, port, keys, kind);
+        log.debug({ address, port, what }, 'a port is served');
+        said = '';
+        failures = 0;
+        await aborted(signal);
+      } catch (error) {
+        if (isAbort(error)) return;
+        const message = messageOf(error);
+        if (message !== said) log.error({ address, port, what, ...errorFields(error) }, 'a port is not served');
+        said = message;
+        await clock.sleep(backoffDelay(failures, retry), signal).catch(() => {});
+      } finally {
+        server.close();
+        server.closeAllConnections();
+      }
+    }
+  }
+
+  #createServer(): Server {
+    const server = createServer(
+      {
+        headersTimeout: patienceMs,
+        requestTimeout: patienceMs,
+        connectionsCheckingInterval: 2_000,
+        maxHeaderSize: 16 * 1024,
+      },
+      (request, response) => void this.#answer(request, response),
+    );
+    server.maxConnections = maxConnections;
+    server.setTimeout(patienceMs);
+    return server;
+  }
+
+  async #answer({ method, url = '' }: IncomingMessage, response: ServerResponse): Promise<void> {
+    try {
+      const answer = await this.#o.answer(url.split('?')[0] ?? '');
+      if (!answer) return answerText(response, 404, '404 page not found\n');
+      if (method !== 'GET' && method !== 'HEAD')
+        return answerText(response, 405, 'Method Not Allowed\n', { allow: 'GET, HEAD' });
+      const { status, text, contentType } = answer;
+      answerText(response, status, text, contentType ? { 'content-type': contentType } : {});
+    } catch (error) {
+      this.#o.log.error({ what: this.#o.what, ...errorFields(error) }, 'a request failed');
+      answerText(response, 500, `${messageOf(error)}\n`);
+    }
+  }
+}
+
+const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
