@@ -7,6 +7,7 @@ import type { FaultRule, Faults, RequestFacts } from './faults.ts';
 import { BINDINGS, PODS, type ResourceKind, SERVICE_ACCOUNTS } from './kinds.ts';
 import { listJson } from './listing.ts';
 import type { NodeConnections } from './node-connections.ts';
+import { isNodeRequest, passRequest } from './node-requests.ts';
 import { restrictNode, restrictTokenRequest } from './node-restriction.ts';
 import { passUpgrade } from './node-upgrade.ts';
 import { type DraftObject, isFields, valueAt } from './objects.ts';
@@ -71,7 +72,8 @@ export class Handler {
       facts = factsOf(info, user);
       if (await this.#hitByFault(info, facts, reply)) return;
       this.#requireRight(info, user);
-      if (isResourceRequest(info)) await this.#serve(info, user, facts, request, reply);
+      if (isResourceRequest(info) && isNodeRequest(info)) await passRequest(this.#parts, info, url, request, reply);
+      else if (isResourceRequest(info)) await this.#serve(info, user, facts, request, reply);
       else plainPath(info.path, reply);
     } catch (error) {
       if (request.destroyed && !request.complete) return;
@@ -336,7 +338,7 @@ function checkSubresource(kind: ResourceKind, subresource: string, verb: string)
   if (!subresource) return;
   const verbs = kind.subresources[subresource];
   if (!verbs) throw unknownResource();
-  if (['log', 'exec', 'attach', 'portforward', 'proxy'].includes(subresource)) {
+  if (['exec', 'attach', 'portforward', 'proxy'].includes(subresource)) {
     throw notImplemented(`${qualified(kind)}/${subresource} is not served here: it needs a connection to the node`);
   }
   if (!verbs.includes(verb)) throw methodNotAllowed();

@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import type { ServerResponse } from 'node:http';
+import type { OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import type { WatchSink } from './watch.ts';
 
 /** A client that does not read must not fill our memory: beyond this the connection is cut. */
@@ -64,6 +66,18 @@ export class Reply {
       destroy: this.destroy,
       onClose: (callback) => response.once('close', callback),
     };
+  }
+
+  /** Passes another server's answer on, at the pace of the client; resolves when it is over, one way or the other. */
+  pass(status: number, headers: OutgoingHttpHeaders, body: Readable): Promise<void> {
+    this.status = status;
+    this.#response.writeHead(status, { ...this.#headers(status), ...headers });
+    this.#response.flushHeaders();
+    return pipeline(body, this.#response).catch(() => this.destroy());
+  }
+
+  onClose(callback: () => void): void {
+    this.#response.once('close', callback);
   }
 
   #headers(status: number): Record<string, string> {

@@ -37,7 +37,9 @@ export function parseRequest(method: string, url: URL): RequestInfo {
   const inside = rest[0] === 'namespaces' && rest.length > 2 && !['status', 'finalize'].includes(rest[2] ?? '');
   const [plural = '', name = '', ...sub] = inside ? rest.slice(2) : rest;
   const kind = findKind(group, version, plural);
-  if (!kind || sub.length > 1 || (inside && !kind.namespaced)) throw unknownResource();
+  // What follows nodes/NAME/proxy is a path of the node's own.
+  const tooLong = sub.length > 1 && sub[0] !== 'proxy';
+  if (!kind || tooLong || (inside && !kind.namespaced)) throw unknownResource();
   const subresource = sub[0] ?? '';
   const [collection, object] = VERBS[method] ?? ['', ''];
   const watching = !name && collection === 'list' && ['1', 'true'].includes(query.get('watch') ?? '');
