@@ -6,6 +6,7 @@ import { buildNodeHalf } from './assembly/node-half.ts';
 import { buildPodsHalf, type PodsHalf } from './assembly/pods-half.ts';
 import { buildServerHalf } from './assembly/server-half.ts';
 import { buildServicesHalf } from './assembly/services-half.ts';
+import { buildStatsPart } from './assembly/stats-part.ts';
 import type { Config } from './config/config.ts';
 import { hostExec } from './host/exec.ts';
 import { HostMounts } from './host/mount-table.ts';
@@ -114,7 +115,8 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
     clock.monotonic() - Math.max(podsHalf.pleg.lastRelistAt, started) < unhealthyAfterMs
       ? undefined
       : ['sync Loop took longer than expected', ...node.monitor.problems()].join(': ');
-  const server = await buildServerHalf({ config, host, podsHalf, stuck, log });
+  const stats = await buildStatsPart({ config, host, podsHalf, volumes, log });
+  const server = await buildServerHalf({ config, host, podsHalf, stats: stats.endpoints, stuck, log });
 
   await host.qosCgroups.start(signal);
   await volumes.start(signal);
@@ -125,6 +127,7 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
   if (node.lease) tasks.start('lease', node.lease.run(signal));
   if (recorder) tasks.start('events', recorder.run(signal));
   tasks.start('services', services.run(signal));
+  tasks.start('stats', stats.run(signal));
   tasks.start('pod network', keepPodNetwork(config, node.controller, log, signal));
   if (files) tasks.start('manifests', files.run(signal));
   if (podFeed) tasks.start('pods', podFeed.run(signal));

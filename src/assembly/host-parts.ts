@@ -24,6 +24,7 @@ export interface HostParts {
   readonly resources: ResourceOptions;
   /** What pods could have if there were only one. */
   readonly capacity: NodeCapacity;
+  readonly cgroups: Cgroups;
   readonly qosCgroups: QosCgroups;
   readonly cri: CriClient;
 }
@@ -56,6 +57,7 @@ export async function buildHostParts(config: Config, log: Log): Promise<HostPart
     reservations,
     resources,
     capacity: { cpuMilli: forPods.cpuMilli ?? 0, memoryBytes: forPods.memoryBytes ?? 0 },
+    cgroups,
     qosCgroups,
     cri: connectRuntime(config, log),
   };

@@ -26,6 +26,8 @@ export interface ServerHalfInput {
   readonly config: Config;
   readonly host: HostParts;
   readonly podsHalf: PodsHalf;
+  /** What tells figures of the node and its pods. */
+  readonly stats: readonly Endpoint[];
   /** Why keelson does not get on, in one sentence; undefined while it does. */
   readonly stuck: () => string | undefined;
   readonly log: Log;
@@ -59,9 +61,9 @@ export async function buildServerHalf(input: ServerHalfInput): Promise<ServerHal
 }
 
 /** Everything that is served at the node's port. */
-function endpointsOf({ config, host, podsHalf }: ServerHalfInput, checks: readonly HealthCheck[]): Endpoint[] {
+function endpointsOf({ config, host, podsHalf, stats }: ServerHalfInput, checks: readonly HealthCheck[]): Endpoint[] {
   const { kubelet } = config;
-  const always = [...healthEndpoints(checks), podsEndpoint({ pods: () => podsOf(podsHalf) })];
+  const always = [...healthEndpoints(checks), podsEndpoint({ pods: () => podsOf(podsHalf) }), ...stats];
   if (!kubelet.enableDebuggingHandlers) return [...always, ...disabledEndpoints()];
   return [...always, configzEndpoint(kubelet), runningPodsEndpoint({ runtime: host.cri.runtime })];
 }

@@ -119,7 +119,7 @@ export const kubeletKeys = {
   imageMaximumGCAge: key(duration(), 0, 'later'),
   imageGCHighThresholdPercent: pointer(percent, 85, 'later'),
   imageGCLowThresholdPercent: pointer(percent, 80, 'later'),
-  volumeStatsAggPeriod: key(duration(Number.NEGATIVE_INFINITY), minute, 'later'),
+  volumeStatsAggPeriod: key(duration(Number.NEGATIVE_INFINITY), minute, 'now'),
   kubeletCgroups: key(string, '', 'later'),
   systemCgroups: key(string, '', 'later'),
   cgroupRoot: key(string, '', 'now'),

@@ -202,6 +202,11 @@ export class VolumeManager {
         yield { plugin: pluginIn(pod, name), isThere: result?.has(name) === true || done.has(name) };
   }
 
+  /** Where the pod's volumes are, by name, once all of them are set up: for those who measure them. */
+  mounted(uid: PodUid): ReadonlyMap<string, MountableVolume> {
+    return this.#pods.get(uid)?.result ?? new Map();
+  }
+
   /** The pods that have anything on this node's disk or in its tmpfs. */
   async podsOnDisk(): Promise<readonly PodUid[]> {
     const found = await Promise.all([this.#podsDir, this.#memory].map(foldersIn));
