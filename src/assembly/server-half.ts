@@ -5,21 +5,28 @@ import { createKubeClient, type KubeClient } from '../kubeapi/client.ts';
 import type { KubeApi } from '../kubeapi/kube-api.ts';
 import { subjectAccessReviews, tokenReviews } from '../kubeapi/resources.ts';
 import { systemClock as clock } from '../lib/clock.ts';
+import { healthMetrics } from '../lib/health-metrics.ts';
 import type { Log } from '../lib/log.ts';
 import { Authenticator } from '../server/authenticate.ts';
 import { Authorizer } from '../server/authorize.ts';
 import { configzEndpoint } from '../server/configz.ts';
-import { disabledEndpoints } from '../server/disabled.ts';
+import { containerLogs } from '../server/container-logs.ts';
+import { disabledEndpoint, disabledEndpoints } from '../server/disabled.ts';
 import type { Endpoint } from '../server/endpoint.ts';
 import { Guard } from '../server/guard.ts';
-import { type HealthCheck, healthEndpoints } from '../server/healthz.ts';
+import { type HealthCheck, healthEndpoint } from '../server/healthz.ts';
 import { HealthzServer } from '../server/healthz-server.ts';
+import { HttpMetrics } from '../server/http-metrics.ts';
+import { metricsEndpoints } from '../server/metrics-endpoints.ts';
 import { podsEndpoint, runningPodsEndpoint } from '../server/pods.ts';
+import { profileEndpoint } from '../server/profiles.ts';
 import { NodeServer } from '../server/server.ts';
 import { ServingFiles } from '../server/serving-files.ts';
+import { streamEndpoints } from '../server/stream-endpoints.ts';
 import { tlsOptionsOf } from '../server/tls-settings.ts';
 import { version } from '../version.ts';
 import type { HostParts } from './host-parts.ts';
+import type { Metrics } from './metrics-part.ts';
 import type { PodsHalf } from './pods-half.ts';
 
 export interface ServerHalfInput {
@@ -30,6 +37,7 @@ export interface ServerHalfInput {
   readonly stats: readonly Endpoint[];
   /** Why keelson does not get on, in one sentence; undefined while it does. */
   readonly stuck: () => string | undefined;
+  readonly metrics: Metrics;
   readonly log: Log;
 }
 
@@ -41,13 +49,14 @@ export interface ServerHalf {
 
 /** Reads the kubeconfig once more, for a connection of its own: callers of the port must not use up the agent's requests. */
 export async function buildServerHalf(input: ServerHalfInput): Promise<ServerHalf> {
-  const { config, log, stuck } = input;
+  const { config, metrics, log, stuck } = input;
   const { kubelet, flags } = config;
   const checks: readonly HealthCheck[] = [
     { name: 'ping', problem: () => undefined },
     { name: 'log', problem: () => undefined },
     { name: 'syncloop', problem: stuck },
   ];
+  healthMetrics(metrics.slis, checks);
   const { healthzBindAddress: address, healthzPort: port } = kubelet;
   const health = port > 0 ? new HealthzServer({ address, port, checks, clock, log }) : undefined;
   const api = flags.kubeconfig === undefined ? undefined : await connect(flags.kubeconfig, log);
@@ -61,16 +70,46 @@ export async function buildServerHalf(input: ServerHalfInput): Promise<ServerHal
 }
 
 /** Everything that is served at the node's port. */
-function endpointsOf({ config, host, podsHalf, stats }: ServerHalfInput, checks: readonly HealthCheck[]): Endpoint[] {
+function endpointsOf(
+  { config, host, podsHalf, stats, metrics }: ServerHalfInput,
+  checks: readonly HealthCheck[],
+): Endpoint[] {
   const { kubelet } = config;
-  const always = [...healthEndpoints(checks), podsEndpoint({ pods: () => podsOf(podsHalf) }), ...stats];
+  const { node, probes, slis } = metrics;
+  const shown = metricsEndpoints({ '/metrics': node, '/metrics/probes': probes, '/metrics/slis': slis });
+  const always = [...shown, healthEndpoint(checks), podsEndpoint({ pods: () => podsOf(podsHalf) }), ...stats];
   if (!kubelet.enableDebuggingHandlers) return [...always, ...disabledEndpoints()];
-  return [...always, configzEndpoint(kubelet), runningPodsEndpoint({ runtime: host.cri.runtime })];
+  const profiles = kubelet.enableProfilingHandler
+    ? profileEndpoint(clock)
+    : disabledEndpoint('/debug/pprof/*', 'profiling endpoint is disabled.');
+  const gates: Readonly<Record<string, boolean>> = kubelet.featureGates;
+  const streams = streamEndpoints({
+    runtime: host.cri.runtime,
+    manager: podsHalf.manager,
+    idleTimeoutMs: kubelet.streamingConnectionIdleTimeout,
+    clock,
+  });
+  return [
+    ...always,
+    configzEndpoint(kubelet),
+    runningPodsEndpoint({ runtime: host.cri.runtime }),
+    profiles,
+    ...streams,
+    ...containerLogs({
+      manager: podsHalf.manager,
+      cache: podsHalf.cache,
+      status: (uid) => podsHalf.statuses.get(uid),
+      onPodChange: (uid, wake) => podsHalf.changes.subscribe(uid, wake),
+      podLogsDir: kubelet.podLogsDir,
+      splitStreams: gates['PodLogsQuerySplitStreams'] === true,
+      clock,
+    }),
+  ];
 }
 
 /** Undefined, after a warning, on a node that could let nobody in. */
 function buildNodeServer(
-  { config, host, log }: ServerHalfInput,
+  { config, host, metrics, log }: ServerHalfInput,
   endpoints: readonly Endpoint[],
   api: KubeClient | undefined,
 ): NodeServer | undefined {
@@ -109,7 +148,9 @@ function buildNodeServer(
     log,
   });
   const guard = new Guard({ authenticator, authorizer, log });
-  return new NodeServer({ address, port, tls: tlsOptionsOf(kubelet), files, endpoints, guard, clock, log });
+  const paths = endpoints.map((endpoint) => endpoint.path);
+  const requests = new HttpMetrics(metrics.node, paths, clock);
+  return new NodeServer({ address, port, tls: tlsOptionsOf(kubelet), files, endpoints, guard, requests, clock, log });
 }
 
 /** Not limited in its rate: what strangers can cause is limited where they are let in. */

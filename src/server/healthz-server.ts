@@ -4,7 +4,7 @@ import type { Clock } from '../lib/clock.ts';
 import { errorFields, isAbort, messageOf } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { answerText } from './answer.ts';
-import { type HealthCheck, healthReport } from './healthz.ts';
+import { type HealthCheck, healthAnswer } from './healthz.ts';
 import { listen } from './listen.ts';
 
 export interface HealthzServerOptions {
@@ -67,19 +67,11 @@ export class HealthzServer {
 
   #answer({ method, url = '' }: IncomingMessage, response: ServerResponse): void {
     const [path = '', query = ''] = url.split('?');
-    const name = path.startsWith('/healthz/') ? path.slice('/healthz/'.length) : undefined;
-    const single = this.#o.checks.find((check) => check.name === name);
-    if (path !== '/healthz' && !single) answerText(response, 404, '404 page not found\n');
+    const answer = healthAnswer(this.#o.checks, path, new URLSearchParams(query));
+    if (!answer) answerText(response, 404, '404 page not found\n');
     else if (method !== 'GET' && method !== 'HEAD')
       answerText(response, 405, 'Method Not Allowed\n', { allow: 'GET, HEAD' });
-    else if (!single) {
-      const { status, text } = healthReport(this.#o.checks, new URLSearchParams(query));
-      answerText(response, status, text);
-    } else {
-      const problem = single.problem();
-      if (problem === undefined) answerText(response, 200, 'ok');
-      else answerText(response, 500, `internal server error: ${problem}\n`);
-    }
+    else answerText(response, answer.status, answer.text);
   }
 }
 

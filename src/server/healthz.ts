@@ -1,6 +1,5 @@
-import type { ServerResponse } from 'node:http';
 import { answerText } from './answer.ts';
-import type { Endpoint, ServedRequest } from './endpoint.ts';
+import { type Endpoint, HttpError } from './endpoint.ts';
 
 /** One thing that can be wrong: its name, and the sentence that says what; undefined when all is well. */
 export interface HealthCheck {
@@ -8,8 +7,8 @@ export interface HealthCheck {
   readonly problem: () => string | undefined;
 }
 
-/** The text and status of `/healthz`: 'ok', or every check with what is wrong with it. */
-export function healthReport(
+/** 'ok', or every check with what is wrong with it. */
+function healthReport(
   checks: readonly HealthCheck[],
   query: URLSearchParams,
 ): { readonly status: number; readonly text: string } {
@@ -26,20 +25,27 @@ export function healthReport(
   return { status: 200, text: query.has('verbose') ? `${lines.join('\n')}\nhealthz check passed\n` : 'ok' };
 }
 
-/** `/healthz`, and every check by itself below it. */
-export function healthEndpoints(checks: readonly HealthCheck[]): Endpoint[] {
-  const report = async ({ url }: ServedRequest, response: ServerResponse) => {
-    const { status, text } = healthReport(checks, url.searchParams);
-    answerText(response, status, text);
-  };
-  const single = ({ name, problem }: HealthCheck): Endpoint => ({
-    path: `/healthz/${name}`,
+/** What is answered at a path, '/healthz' or a check below it; undefined for any other. */
+export function healthAnswer(
+  checks: readonly HealthCheck[],
+  path: string,
+  query: URLSearchParams,
+): { readonly status: number; readonly text: string } | undefined {
+  if (/^\/healthz\/?$/.test(path)) return healthReport(checks, query);
+  const check = checks.find(({ name }) => path === `/healthz/${name}`);
+  if (!check) return undefined;
+  const said = check.problem();
+  return said === undefined ? { status: 200, text: 'ok' } : { status: 500, text: `internal server error: ${said}\n` };
+}
+
+export function healthEndpoint(checks: readonly HealthCheck[]): Endpoint {
+  return {
+    path: '/healthz/*',
     methods: ['GET'],
-    handle: async (_request, response) => {
-      const said = problem();
-      if (said === undefined) answerText(response, 200, 'ok');
-      else answerText(response, 500, `internal server error: ${said}\n`);
+    handle: async ({ url }, response) => {
+      const answer = healthAnswer(checks, url.pathname, url.searchParams);
+      if (!answer) throw new HttpError(404, '404 page not found\n');
+      answerText(response, answer.status, answer.text);
     },
-  });
-  return [{ path: '/healthz', methods: ['GET'], handle: report }, ...checks.map(single)];
+  };
 }
