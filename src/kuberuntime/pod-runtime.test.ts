@@ -315,6 +315,36 @@ test('an abort in the midst of a postStart hook leaves the container as it is', 
   assert.deepEqual(running(parts, desired), ['a']);
 });
 
+test('an abort in the midst of a start lets it come to its end, and starts nothing more', async () => {
+  using parts = podParts();
+  const desired = desiredPod();
+  const abort = new AbortController();
+  await parts.dirs.create(desired.uid, desired.pod);
+  const open = parts.fake.block('StartContainer');
+  const started = parts.podRuntime.start(desired, actionsFor(parts, desired), around, abort.signal);
+  while (!parts.fake.methods().includes('StartContainer')) await parts.clock.advance(0);
+  abort.abort();
+  open();
+  await assert.rejects(started, { name: 'AbortError' });
+  await parts.pleg.refresh(desired.uid, signal);
+  assert.deepEqual(running(parts, desired), ['a']);
+  assert.equal(parts.events.lines.at(-1), 'Normal Started spec.containers{a}: Container started');
+});
+
+test('a start that does not come to its end is cut off at last', async () => {
+  using parts = podParts();
+  const desired = desiredPod();
+  const abort = new AbortController();
+  await parts.dirs.create(desired.uid, desired.pod);
+  parts.fake.block('StartContainer');
+  const started = parts.podRuntime.start(desired, actionsFor(parts, desired), around, abort.signal);
+  while (!parts.fake.methods().includes('StartContainer')) await parts.clock.advance(0);
+  abort.abort();
+  const cutOff = assert.rejects(started, { name: 'AbortError' });
+  await parts.clock.advance(10_000);
+  await cutOff;
+});
+
 test('sidecars are stopped after the containers, the last one first', async () => {
   using parts = podParts();
   const sidecar = (name: string) => ({ name, image: testImage, restartPolicy: 'Always' as const });

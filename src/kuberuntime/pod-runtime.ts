@@ -7,6 +7,7 @@ import { isCriCode, type RuntimeService } from '../cri/services.ts';
 import type { EventSink } from '../kubeapi/event-sink.ts';
 import type { Clock } from '../lib/clock.ts';
 import { AgentError, adviceOf, errorFields, isAbort } from '../lib/errors.ts';
+import { linger } from '../lib/linger.ts';
 import type { Log } from '../lib/log.ts';
 import { type ObservedContainer, type ObservedPod, runningContainers } from '../pod/observed.ts';
 import type { Pleg } from '../pod/pleg.ts';
@@ -254,13 +255,19 @@ export class PodRuntime {
         throw failure;
       },
     );
-    const id = await runtime.createContainer(where.sandboxId, config, where.config, signal).catch((error: unknown) => {
-      throw startFailure(waitingReason.createContainerError, error, event);
-    });
+    // A runtime that is cut off in the midst of a start takes its container for broken, and everybody reads that.
+    using patient = linger(signal, startPatienceMs, this.#o.clock);
+    signal.throwIfAborted();
+    const id = await runtime
+      .createContainer(where.sandboxId, config, where.config, patient.signal)
+      .catch((error: unknown) => {
+        throw startFailure(waitingReason.createContainerError, error, event);
+      });
     event('Normal', eventReason.created, 'Container created');
     // Told before it runs: nobody is to take it for started while its hook is not over.
     if (container.lifecycle?.postStart) where.around.tell?.({ kind: 'postStart', container: container.name });
-    await runtime.startContainer(id, signal).catch((error: unknown) => {
+    signal.throwIfAborted();
+    await runtime.startContainer(id, patient.signal).catch((error: unknown) => {
       throw startFailure(waitingReason.runContainerError, error, event);
     });
     event('Normal', eventReason.started, 'Container started');
@@ -347,6 +354,9 @@ function targetOf({ kind, container, targetId }: StartAction): { readonly target
 async function allOver(work: readonly Promise<void>[]): Promise<void> {
   for (const result of await Promise.allSettled(work)) if (result.status === 'rejected') throw result.reason;
 }
+
+/** How long a start that is not wanted any more has to come to its end. */
+const startPatienceMs = 10_000;
 
 /** More than a pod has containers that run at a time: what ended long ago is of interest to nobody. */
 const maxNotedHooks = 100;
