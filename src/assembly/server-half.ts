@@ -1,6 +1,8 @@
 import type { Pod } from '../api/core-v1.ts';
 import type { SubjectAccessReviewSpec, TokenReviewStatus } from '../api/reviews-v1.ts';
 import type { Config } from '../config/config.ts';
+import { hostExec } from '../host/exec.ts';
+import { programOutput } from '../host/program-output.ts';
 import { createKubeClient, type KubeClient } from '../kubeapi/client.ts';
 import type { KubeApi } from '../kubeapi/kube-api.ts';
 import { subjectAccessReviews, tokenReviews } from '../kubeapi/resources.ts';
@@ -23,6 +25,7 @@ import { profileEndpoint } from '../server/profiles.ts';
 import { NodeServer } from '../server/server.ts';
 import { ServingFiles } from '../server/serving-files.ts';
 import { streamEndpoints } from '../server/stream-endpoints.ts';
+import { systemLogs } from '../server/system-logs.ts';
 import { tlsOptionsOf } from '../server/tls-settings.ts';
 import { version } from '../version.ts';
 import type { HostParts } from './host-parts.ts';
@@ -103,6 +106,13 @@ function endpointsOf(
       podLogsDir: kubelet.podLogsDir,
       splitStreams: gates['PodLogsQuerySplitStreams'] === true,
       clock,
+    }),
+    ...systemLogs({
+      root: '/var/log',
+      enabled: kubelet.enableSystemLogHandler,
+      queries: kubelet.enableSystemLogQuery,
+      exec: hostExec,
+      output: programOutput,
     }),
   ];
 }

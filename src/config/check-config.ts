@@ -48,6 +48,14 @@ export function findConflicts(kubelet: KubeletConfiguration, proxy: KubeProxyCon
       'set imagePullCredentialsVerificationPolicy to NeverVerifyAllowlistedImages, or leave the list out',
     );
   }
+  if (kubelet.enableSystemLogQuery && !kubelet.enableSystemLogHandler) {
+    refuse(
+      'KubeletConfiguration',
+      'enableSystemLogQuery',
+      'needs enableSystemLogHandler, which is false',
+      'set enableSystemLogHandler to true',
+    );
+  }
   if (proxy.nftables.minSyncPeriod > proxy.nftables.syncPeriod) {
     refuse('KubeProxyConfiguration', 'nftables.minSyncPeriod', 'is longer than nftables.syncPeriod', 'shorten it');
   }

@@ -183,8 +183,8 @@ export const kubeletKeys = {
   providerID: key(string, '', 'now'),
   kernelMemcgNotification: key(boolean, false, 'later'),
   logging: loggingKeys('now'),
-  enableSystemLogHandler: pointer(boolean, true, 'later'),
-  enableSystemLogQuery: pointer(boolean, false, 'later'),
+  enableSystemLogHandler: pointer(boolean, true, 'now'),
+  enableSystemLogQuery: pointer(boolean, false, 'now'),
   shutdownGracePeriod: key(duration(), 0, 'later'),
   shutdownGracePeriodCriticalPods: key(duration(), 0, 'later'),
   shutdownGracePeriodByPodPriority: key(

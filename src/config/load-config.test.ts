@@ -233,6 +233,11 @@ test('refusals', () => {
       {},
       [/^0\.yaml:\d+:\d+: enforceNodeAllocatable: .*needs cgroupsPerQOS/],
     ],
+    'queries of logs that are not served': [
+      kubelet('enableSystemLogHandler: false\nenableSystemLogQuery: true\n'),
+      {},
+      [/^0\.yaml:4:1: enableSystemLogQuery: needs enableSystemLogHandler/],
+    ],
     'serial pulls, and several at once': [
       kubelet('maxParallelImagePulls: 3\n'),
       {},
