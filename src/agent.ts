@@ -2,6 +2,7 @@ import { eventReason } from './api/reasons.ts';
 import { buildAdmin } from './assembly/admin-part.ts';
 import { buildHostParts } from './assembly/host-parts.ts';
 import { keepHouse, keepMirrors, keepPodNetwork, startPods } from './assembly/loops.ts';
+import { buildAllMetrics, type Metrics, readAtScrape } from './assembly/metrics-part.ts';
 import { buildNodeHalf } from './assembly/node-half.ts';
 import { buildPodsHalf, type PodsHalf } from './assembly/pods-half.ts';
 import { buildServerHalf } from './assembly/server-half.ts';
@@ -43,8 +44,9 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
   const notifyEnvironment = takeNotifyEnvironment(process.env, process.pid);
   const notifier = new SystemdNotifier({ environment: notifyEnvironment, exec: hostExec, clock, log });
   await using _lock = await lockRootDir(flags.rootDir);
-  const host = await buildHostParts(config, log);
-  const api = await connect(config, log);
+  const metrics = buildAllMetrics(log);
+  const host = await buildHostParts(config, metrics, log);
+  const api = await connect(config, metrics, log);
   const tasks = new Tasks(log);
 
   const recorder =
@@ -87,8 +89,14 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
     node: () => node.controller.current(),
     wake: (uid) => podsHalf.workers.wake(uid),
     allocatable: () => node.controller.current()?.status?.allocatable ?? {},
+    metrics: metrics.volumes,
   });
-  const services = await buildServicesHalf({ config, host, api, files, pods: () => podsHalf, log });
+  const current = () => node.controller.current();
+  const services = await buildServicesHalf({
+    ...{ config, host, api, files, metrics, log },
+    pods: () => podsHalf,
+    node: current,
+  });
   const podsHalf: PodsHalf = buildPodsHalf({
     config,
     host,
@@ -106,8 +114,10 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
     runtimeName: () => node.monitor.state().name,
     sourcesReady: () => sources.ready(),
     statusChanged: (uid) => services.podChanged(uid),
+    metrics,
     log,
   });
+  readAtScrape(metrics, { host, podsHalf, volumes, api });
   files?.onChange(() => reportManifests(files, host.nodeName, events));
   const sources = new PodSources(podsHalf.manager, { api: podFeed, files });
 
@@ -116,7 +126,7 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
       ? undefined
       : ['sync Loop took longer than expected', ...node.monitor.problems()].join(': ');
   const stats = await buildStatsPart({ config, host, podsHalf, volumes, log });
-  const server = await buildServerHalf({ config, host, podsHalf, stats: stats.endpoints, stuck, log });
+  const server = await buildServerHalf({ config, host, podsHalf, stats: stats.endpoints, stuck, metrics, log });
 
   await host.qosCgroups.start(signal);
   await volumes.start(signal);
@@ -138,7 +148,7 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
   tasks.start('log rotation', podsHalf.logRotator.run(signal));
   tasks.start('admin socket', buildAdmin(config, podsHalf, log).run(signal));
   tasks.start('ports', server.run(signal));
-  tasks.start('housekeeping', keepHouse(host, podsHalf, volumes, sources, events, log, signal));
+  tasks.start('housekeeping', keepHouse(host, podsHalf, volumes, sources, events, metrics.orphans, log, signal));
   const mirrorChanges = (wake: () => void) =>
     joinDisposables([podFeed?.subscribe(wake), files?.onChange(wake), node.controller.onChange(wake)]);
   tasks.start('mirror pods', keepMirrors(podsHalf, sources, mirrorChanges, log, signal));
@@ -160,7 +170,7 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
 }
 
 /** Undefined when standalone. A kubeconfig that cannot be used ends the start; a server that cannot be reached does not. */
-async function connect(config: Config, log: Log): Promise<KubeClient | undefined> {
+async function connect(config: Config, metrics: Metrics, log: Log): Promise<KubeClient | undefined> {
   const { kubeconfig } = config.flags;
   if (!kubeconfig) return undefined;
   return createKubeClient({
@@ -170,6 +180,7 @@ async function connect(config: Config, log: Log): Promise<KubeClient | undefined
     userAgent: `keelson/${version}`,
     clock,
     log,
+    metrics: metrics.rest,
   });
 }
 

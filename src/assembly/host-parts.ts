@@ -1,8 +1,10 @@
 import type { Config } from '../config/config.ts';
 import { type CriClient, createCriClient } from '../cri/cri-client.ts';
+import { instrumentCri } from '../cri/instrument.ts';
 import type { Cgroups } from '../host/cgroups.ts';
 import { type Confinement, readConfinement } from '../host/confinement.ts';
 import { hostExec } from '../host/exec.ts';
+import { instrumentCgroups } from '../host/instrument-cgroups.ts';
 import { type MachineFacts, readMachineFacts } from '../host/machine.ts';
 import { chooseNodeIps, readDefaultRoutes, readHostAddresses } from '../host/node-ip.ts';
 import { openCgroups } from '../host/open-cgroups.ts';
@@ -12,6 +14,7 @@ import type { NodeAllocatable, ResourceOptions } from '../resources/compute-cgro
 import type { NodeCapacity } from '../resources/decide-resize.ts';
 import { computePodsAllocatable, type Reservations } from '../resources/node-resources.ts';
 import { QosCgroups } from '../resources/qos-cgroups.ts';
+import type { Metrics } from './metrics-part.ts';
 
 /** What both halves stand on: the machine, its cgroups, the runtime's socket. */
 export interface HostParts {
@@ -29,10 +32,11 @@ export interface HostParts {
   readonly cri: CriClient;
 }
 
-export async function buildHostParts(config: Config, log: Log): Promise<HostParts> {
+export async function buildHostParts(config: Config, metrics: Metrics, log: Log): Promise<HostParts> {
   const { kubelet, flags } = config;
   const facts = await readMachineFacts();
-  const cgroups = await openCgroups(kubelet.cgroupDriver, hostExec, systemClock);
+  const opened = await openCgroups(kubelet.cgroupDriver, hostExec, systemClock);
+  const cgroups = instrumentCgroups(opened, metrics.cgroups, systemClock);
   const reservations: Reservations = {
     maxPods: kubelet.maxPods,
     podsPerCore: kubelet.podsPerCore,
@@ -59,7 +63,7 @@ export async function buildHostParts(config: Config, log: Log): Promise<HostPart
     capacity: { cpuMilli: forPods.cpuMilli ?? 0, memoryBytes: forPods.memoryBytes ?? 0 },
     cgroups,
     qosCgroups,
-    cri: connectRuntime(config, log),
+    cri: instrumentCri(connectRuntime(config, log), metrics.runtime, systemClock),
   };
 }
 

@@ -6,6 +6,7 @@ import type { KubeApi } from '../kubeapi/kube-api.ts';
 import { CredentialPlugin } from '../kuberuntime/credential-plugin.ts';
 import { CredentialSources } from '../kuberuntime/credential-sources.ts';
 import { ImageAccess } from '../kuberuntime/image-access.ts';
+import type { ImageMetrics } from '../kuberuntime/image-metrics.ts';
 import { ImagePuller } from '../kuberuntime/image-puller.ts';
 import { NodeDockerConfig } from '../kuberuntime/node-docker-config.ts';
 import { PullRecords } from '../kuberuntime/pull-records.ts';
@@ -18,6 +19,7 @@ export function buildImagePuller(
   config: Config,
   images: ImageService,
   api: KubeApi | undefined,
+  metrics: ImageMetrics,
   log: Log,
 ): ImagePuller {
   const { kubelet, flags } = config;
@@ -33,7 +35,7 @@ export function buildImagePuller(
     clock,
   });
   return new ImagePuller({
-    ...{ images, clock, log },
+    ...{ images, clock, log, metrics },
     maxParallelPulls: kubelet.serializeImagePulls ? 1 : (kubelet.maxParallelImagePulls ?? Number.POSITIVE_INFINITY),
     pullQps: kubelet.registryPullQPS,
     pullBurst: kubelet.registryBurst,

@@ -10,6 +10,7 @@ import type { PodSources } from '../pod/sources.ts';
 import type { VolumeManager } from '../volumes/volume-manager.ts';
 import { housekeepOnce } from '../workers/housekeeping.ts';
 import type { HostParts } from './host-parts.ts';
+import type { Metrics } from './metrics-part.ts';
 import type { PodsHalf } from './pods-half.ts';
 
 /*
@@ -110,6 +111,7 @@ export async function keepHouse(
   volumes: VolumeManager,
   sources: PodSources,
   events: EventSink,
+  orphans: Metrics['orphans'],
   log: Log,
   signal: AbortSignal,
 ): Promise<void> {
@@ -123,7 +125,15 @@ export async function keepHouse(
       workers.withoutWorker(uid, work),
     podsOnDisk: () => volumes.podsOnDisk(),
     podsWithCgroup: async () => (await host.qosCgroups.listPods()).keys(),
-    tearDownVolumes: (uid: Parameters<typeof manager.get>[0], s: AbortSignal) => volumes.tearDown(uid, s),
+    tearDownVolumes: async (uid: Parameters<typeof manager.get>[0], s: AbortSignal) => {
+      try {
+        await volumes.tearDown(uid, s);
+        orphans.cleaned.add(1);
+      } catch (error) {
+        orphans.errors.add(1);
+        throw error;
+      }
+    },
     removePodDir: async (uid: Parameters<typeof manager.get>[0]) => {
       await volumes.removePodDir(uid);
       await sandboxes.release(uid);
@@ -137,6 +147,8 @@ export async function keepHouse(
   };
   while (!signal.aborted) {
     const ready = options.ready();
+    orphans.cleaned.set(0);
+    orphans.errors.set(0);
     const isClean = await housekeepOnce(options, signal).catch((error: unknown) => {
       if (!signal.aborted) log.warn(errorFields(error), 'housekeeping failed');
       return false;

@@ -32,9 +32,11 @@ import type { VolumeManager } from '../volumes/volume-manager.ts';
 import { PodResizes } from '../workers/pod-resizes.ts';
 import { PodWorkers } from '../workers/pod-workers.ts';
 import { SyncPod } from '../workers/sync-pod.ts';
+import { instrumentSteps } from '../workers/worker-metrics.ts';
 import { isEnding, isStopped } from '../workers/worker-state.ts';
 import type { HostParts } from './host-parts.ts';
 import { buildImagePuller } from './image-parts.ts';
+import { countEnds, type Metrics, measurePulls } from './metrics-part.ts';
 import { buildSandboxMaker } from './sandboxes.ts';
 
 export interface PodsHalfInput {
@@ -58,6 +60,7 @@ export interface PodsHalfInput {
   readonly sourcesReady: () => boolean;
   /** Called when a pod's derived status changed. */
   readonly statusChanged: (uid: PodUid) => void;
+  readonly metrics: Metrics;
   readonly log: Log;
 }
 
@@ -78,7 +81,7 @@ export interface PodsHalf {
 }
 
 export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
-  const { config, host, api, events, log } = input;
+  const { config, host, api, events, metrics, log } = input;
   const { kubelet, flags } = config;
   const clock = systemClock;
   const { runtime, images } = host.cri;
@@ -93,12 +96,17 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
     logRotator.podChanged(uid);
   };
   const changes = new PodChanges();
-  const manager = new PodManager(clock.now, (uid, change) => (change === 'desired' ? wake(uid) : statuses.wake(uid)));
+  const manager: PodManager = new PodManager(clock.now, (uid, change) => {
+    metrics.podStarts.saw(uid, manager.get(uid));
+    if (change === 'desired') wake(uid);
+    else statuses.wake(uid);
+  });
   const probes: ProbeManager = new ProbeManager({
     runtime,
     cache,
     notes,
     pod: (uid) => probedPod(manager, workers, uid),
+    duration: metrics.probeDuration,
     hostIPs: host.nodeIps,
     events,
     clock,
@@ -117,13 +125,23 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
     clock,
     log,
   });
-  const pleg = new Pleg({ runtime, cache, clock, log, wake, terminationMessage: lastWordsOf });
+  const ended = countEnds(metrics.terminated, manager);
+  const pleg = new Pleg({
+    runtime,
+    cache,
+    clock,
+    log,
+    wake,
+    terminationMessage: lastWordsOf,
+    metrics: metrics.pleg,
+    ended,
+  });
   const dirs = new PodDirs({
     rootDir: flags.rootDir,
     podLogsDir: kubelet.podLogsDir,
     clusterDomain: kubelet.clusterDomain,
   });
-  const puller = buildImagePuller(config, images, api, log);
+  const puller = buildImagePuller(config, measurePulls(images, metrics.podStarts), api, metrics.images, log);
   let servicesRead = false;
   void input.servicesSynced.then(() => {
     servicesRead = true;
@@ -157,6 +175,8 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
       log,
     },
     sandboxes,
+    metrics: metrics.containers,
+    hookMetrics: metrics.hooks,
     hostIPs: host.nodeIps,
     pullSecrets: (pod) =>
       fetchPullSecrets(pod, input.objects, (type, reason, message) =>
@@ -205,7 +225,7 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
   const workers: PodWorkers = new PodWorkers({
     manager,
     cache,
-    steps,
+    steps: instrumentSteps(steps, { manager, metrics: metrics.workers, clock }),
     clock,
     log,
     sourcesReady: input.sourcesReady,
@@ -227,7 +247,11 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
     runtimeName: input.runtimeName,
     clock,
     log,
-    changed: input.statusChanged,
+    changed: (uid) => {
+      metrics.podStarts.derived(manager.get(uid), statuses.get(uid));
+      input.statusChanged(uid);
+    },
+    syncDuration: metrics.statusSync,
     pullProgress: (image) => puller.howFar(image),
   });
   const containerdEvents = (signal: AbortSignal) =>

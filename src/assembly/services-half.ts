@@ -1,4 +1,4 @@
-import type { Pod, Service } from '../api/core-v1.ts';
+import type { Node, Pod, Service } from '../api/core-v1.ts';
 import type { PodUid } from '../api/ids.ts';
 import type { Config } from '../config/config.ts';
 import { hostExec } from '../host/exec.ts';
@@ -8,9 +8,13 @@ import type { Log } from '../lib/log.ts';
 import type { ManifestDir } from '../pod/manifest-dir.ts';
 import { computeLocalSlices, type LocalPod } from '../proxy/local-slices.ts';
 import { Proxier } from '../proxy/proxier.ts';
+import { ProxyHealth } from '../proxy/proxy-health.ts';
+import { pendingChanges } from '../proxy/proxy-metrics.ts';
 import { ServiceFeed } from '../proxy/service-feed.ts';
 import type { HostParts } from './host-parts.ts';
+import type { Metrics } from './metrics-part.ts';
 import type { PodsHalf } from './pods-half.ts';
+import { serveProxyPorts } from './proxy-ports.ts';
 
 export interface ServicesHalfInput {
   readonly config: Config;
@@ -18,6 +22,8 @@ export interface ServicesHalfInput {
   readonly api: KubeClient | undefined;
   readonly files: ManifestDir | undefined;
   readonly pods: () => PodsHalf;
+  readonly node: () => Node | undefined;
+  readonly metrics: Metrics;
   readonly log: Log;
 }
 
@@ -38,8 +44,9 @@ export interface ServicesHalf {
  * that their selectors match are the endpoints.
  */
 export async function buildServicesHalf(input: ServicesHalfInput): Promise<ServicesHalf> {
-  const { config, host, api, log } = input;
+  const { config, host, api, metrics, log } = input;
   const { proxy } = config;
+  const health = new ProxyHealth(clock, 2 * proxy.nftables.syncPeriod);
   const proxier = new Proxier({
     exec: hostExec,
     clock,
@@ -49,14 +56,33 @@ export async function buildServicesHalf(input: ServicesHalfInput): Promise<Servi
     clusterCidrs: proxy.clusterCIDR ? proxy.clusterCIDR.split(',') : [],
     masqueradeBit: proxy.nftables.masqueradeBit ?? 14,
     syncPeriodMs: proxy.nftables.syncPeriod,
+    metrics: metrics.services,
+    health,
   });
-  return api ? fromApi(config, api, proxier, log) : fromManifests(input, proxier);
+  pendingChanges(metrics.proxy, () => proxier.pending);
+  const half = api ? await fromApi(input, api, proxier) : fromManifests(input, proxier);
+  const run = async (signal: AbortSignal) => {
+    await Promise.all([half.run(signal), serveProxyPorts({ ...input, health }, signal)]);
+  };
+  return { ...half, run };
 }
 
-async function fromApi(config: Config, nodeApi: KubeClient, proxier: Proxier, log: Log): Promise<ServicesHalf> {
+async function fromApi(
+  { config, metrics, log }: ServicesHalfInput,
+  nodeApi: KubeClient,
+  proxier: Proxier,
+): Promise<ServicesHalf> {
   const { kubeconfig, qps, burst } = config.proxy.clientConnection;
   const own = kubeconfig
-    ? await createKubeClient({ kubeconfig, qps, burst, userAgent: 'keelson-proxy', clock, log })
+    ? await createKubeClient({
+        kubeconfig,
+        qps,
+        burst,
+        userAgent: 'keelson-proxy',
+        clock,
+        log,
+        metrics: metrics.proxyRest,
+      })
     : undefined;
   const feed = new ServiceFeed({ api: own ?? nodeApi, proxier, clock, log });
   return {

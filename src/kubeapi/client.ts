@@ -43,6 +43,8 @@ export interface KubeClientOptions {
 export interface KubeClient extends KubeApi {
   /** Drops every connection: for callers who have reason to think that they are dead. */
   resetConnections(): void;
+  /** The certificate that tells the server who we are, in PEM; undefined without one. */
+  clientCertificate(): Promise<string | undefined>;
   close(): Promise<void>;
 }
 
@@ -190,6 +192,10 @@ class UndiciKubeClient implements KubeClient {
 
   resetConnections(): void {
     this.#parts.connections.reset();
+  }
+
+  async clientCertificate(): Promise<string | undefined> {
+    return (await this.#parts.credentials.tls()).material.cert;
   }
 
   close(): Promise<void> {

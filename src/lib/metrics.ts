@@ -192,6 +192,16 @@ export class Registry {
     this.#collectors.push(read);
   }
 
+  /** What there may be to see, sorted by name: a metric with labels is seen when something has happened. */
+  definitions(): readonly { readonly name: string; readonly type: MetricType; readonly labels: readonly string[] }[] {
+    const all = [...this.#families].map(([name, { type, definition }]) => ({
+      name,
+      type,
+      labels: definition.labels ?? [],
+    }));
+    return all.sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
   /** Everything, sorted by name. A metric of which there is no sample is left out. */
   async text(): Promise<string> {
     const collected = await this.#collect();

@@ -11,6 +11,7 @@ import { answerText, refuseUpgrade } from './answer.ts';
 import { ConnectionLimit } from './connection-limit.ts';
 import { type Endpoint, HttpError, type ServedRequest } from './endpoint.ts';
 import type { Guard } from './guard.ts';
+import type { HttpMetrics } from './http-metrics.ts';
 import { listen } from './listen.ts';
 import { type Peer, peerOf } from './peer.ts';
 import { type Match, Router } from './router.ts';
@@ -23,6 +24,7 @@ export interface NodeServerOptions {
   readonly files: Pick<ServingFiles, 'read' | 'watch'>;
   readonly endpoints: readonly Endpoint[];
   readonly guard: Pick<Guard, 'admit'>;
+  readonly requests?: Pick<HttpMetrics, 'begin'>;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -145,8 +147,12 @@ export class NodeServer {
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse, life: AbortSignal): Promise<void> {
+    const counted = this.#o.requests?.begin(request);
     const gone = new AbortController();
-    response.once('close', () => gone.abort());
+    response.once('close', () => {
+      gone.abort();
+      counted?.[Symbol.dispose]();
+    });
     response.on('error', () => response.destroy());
     // An old identity is good for the request that is under way, and for no other.
     response.once('finish', () => {
@@ -169,8 +175,12 @@ export class NodeServer {
   }
 
   async #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, life: AbortSignal): Promise<void> {
+    const counted = this.#o.requests?.begin(request);
     const gone = new AbortController();
-    socket.once('close', () => gone.abort());
+    socket.once('close', () => {
+      gone.abort();
+      counted?.[Symbol.dispose]();
+    });
     try {
       const { match, served } = await this.#admit(request, gone.signal, life);
       await match.endpoint.upgrade?.(served, socket, head);
