@@ -1,9 +1,14 @@
+import { benchLogs, logsTable } from './logs.ts';
 import { benchPods, podsTable } from './pods.ts';
 import { benchProbes, probesTable } from './probes.ts';
 import { benchServices, servicesTable } from './services.ts';
 
 /** `npm run bench -- <name>`: a readable table on stderr, one line of JSON on stdout. */
 const benches: Readonly<Record<string, () => Promise<{ readonly figures: object; readonly table: string }>>> = {
+  logs: async () => {
+    const figures = await benchLogs();
+    return { figures, table: logsTable(figures) };
+  },
   pods: async () => {
     const figures = await benchPods();
     return { figures, table: podsTable(figures) };
