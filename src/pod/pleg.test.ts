@@ -6,8 +6,11 @@ import { FakeCri } from '../cri/fake-cri.ts';
 import { CriError } from '../cri/services.ts';
 import { FakeClock } from '../lib/fake-clock.ts';
 import { silentLog } from '../lib/log.ts';
+import { Registry } from '../lib/metrics.ts';
 import { runContainer, runPod, testImage } from '../testing/runtime-pods.ts';
+import { sampleOf } from '../testing/sample-of.ts';
 import { Pleg, relistPeriodMs } from './pleg.ts';
+import { plegMetrics } from './pleg-metrics.ts';
 import { PodCache } from './pod-cache.ts';
 
 const signal = new AbortController().signal;
@@ -381,4 +384,32 @@ test('what only newer runtimes report of a container is taken up', async () => {
       recursiveReadOnly: ['/deep'],
     },
   );
+});
+
+test('what the PLEG says of its own work', async () => {
+  const clock = new FakeClock();
+  const fake = new FakeCri({ clock, images: [testImage] });
+  const registry = new Registry();
+  const ends: string[] = [];
+  const pleg = new Pleg({
+    runtime: fake.runtime,
+    cache: new PodCache(),
+    clock,
+    log: silentLog,
+    wake: () => {},
+    terminationMessage: async () => '',
+    metrics: plegMetrics(registry),
+    ended: (uid, { name, exitCode }) => ends.push(`${uid} ${name} ${exitCode}`),
+  });
+  const { containers } = await runPod(fake, u1, ['a', 'b']);
+  await pleg.relist(signal);
+  fake.exitContainer(containers[0] ?? '', 3);
+  await clock.advance(1_500);
+  await pleg.relist(signal);
+  await pleg.refresh(u1, signal);
+  const text = await registry.text();
+  const count = (name: string) => sampleOf(text, `kubelet_pleg_${name}_seconds_count`);
+  assert.deepEqual([count('relist_duration'), count('relist_interval'), count('pod_relist_duration')], [2, 1, 1]);
+  assert.equal(sampleOf(text, 'kubelet_pleg_relist_interval_seconds_sum'), 1.5);
+  assert.deepEqual(ends, ['u1 a 3']);
 });

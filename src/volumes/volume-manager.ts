@@ -237,6 +237,7 @@ export class VolumeManager {
     try {
       const result = await work;
       over('success');
+      metrics.total.observe((clock.monotonic() - startedAt) / 1000, pluginIn(pod, volume), operation);
       return result;
     } catch (error) {
       over('fail-unknown');

@@ -5,6 +5,8 @@ import type { Histogram, Registry } from '../lib/metrics.ts';
 export interface VolumeMetrics {
   /** One attempt. */
   readonly operations: Histogram;
+  /** One that succeeded. */
+  readonly total: Histogram;
 }
 
 const attemptBuckets = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 25, 50, 120, 300, 600];
@@ -15,6 +17,12 @@ export function volumeMetrics(registry: Registry): VolumeMetrics {
       name: 'storage_operation_duration_seconds',
       help: 'How long it took to set up or take down a volume.',
       labels: ['volume_plugin', 'operation_name', 'status', 'migrated'],
+      buckets: attemptBuckets,
+    }),
+    total: registry.histogram({
+      name: 'volume_operation_total_seconds',
+      help: 'How long it took to set up or take down a volume, where it succeeded.',
+      labels: ['plugin_name', 'operation_name'],
       buckets: attemptBuckets,
     }),
   };
