@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
-import type { Socket } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { SecureContextOptions, TLSSocket } from 'node:tls';
 import { backoffDelay } from '../lib/backoff.ts';
@@ -25,24 +25,42 @@ export interface NodeServerOptions {
   readonly endpoints: readonly Endpoint[];
   readonly guard: Pick<Guard, 'admit'>;
   readonly requests?: Pick<HttpMetrics, 'begin'>;
+  readonly limits?: Partial<Limits>;
   readonly clock: Clock;
   readonly log: Log;
 }
 
-/** Streams, scrapes and logs of a full node, several times over. */
-const maxConnections = 2048;
-/** Of these, as many may be such on which nobody has been let in. */
-const maxStrangers = 256;
-/** A client gets so long for its handshake, and for the head of its request; milliseconds. */
-const headMs = 10_000;
-/** And for the rest of it: requests of the API server have next to no body. */
-const requestMs = 60_000;
-/** The client of the API server keeps its idle connections for 90 s, too: the one who asks should be first to leave. */
-const idleMs = 95_000;
-/** To take the end of an answer that is all written, as far as we are concerned. */
-const lastBytesMs = 60_000;
-/** A command of `kubectl exec` is part of the request's first line. */
-const maxHeadBytes = 256 * 1024;
+/** What clients may take of us. Times in milliseconds. */
+export interface Limits {
+  readonly connections: number;
+  /** Of these, as many may be such on which nobody has been let in. */
+  readonly strangers: number;
+  /** For a client's handshake, and for the head of its request. */
+  readonly headMs: number;
+  /** And for the rest of it. */
+  readonly requestMs: number;
+  readonly idleMs: number;
+  /** To take the end of an answer that is all written, as far as we are concerned. */
+  readonly lastBytesMs: number;
+  readonly headBytes: number;
+  /** How often the first two times are looked after. */
+  readonly checkMs: number;
+}
+
+const defaultLimits: Limits = {
+  // Streams, scrapes and logs of a full node, several times over.
+  connections: 2048,
+  strangers: 256,
+  headMs: 10_000,
+  // Requests of the API server have next to no body.
+  requestMs: 60_000,
+  // The API server keeps its idle connections for 90 s, too: the one who asks should be first to leave.
+  idleMs: 95_000,
+  lastBytesMs: 60_000,
+  // A command of `kubectl exec` is part of the request's first line.
+  headBytes: 256 * 1024,
+  checkMs: 2_000,
+};
 const retry = { initialMs: 1_000, maxMs: 30_000 } as const;
 
 /**
@@ -52,18 +70,29 @@ const retry = { initialMs: 1_000, maxMs: 30_000 } as const;
 export class NodeServer {
   readonly #o: NodeServerOptions;
   readonly #router: Router;
-  readonly #limit = new ConnectionLimit(maxStrangers);
+  readonly #limits: Limits;
+  readonly #strangers: ConnectionLimit;
   readonly #sockets = new Set<Socket>();
   /** Who is at the other end, and by which authorities that was found out. */
   readonly #peers = new WeakMap<Duplex, { readonly peer: Peer | 'none' | 'refused'; readonly generation: number }>();
+  /** How many requests are under way on each connection. */
+  readonly #open = new Map<Duplex, number>();
   /** Counts the changes of the authorities for client certificates. */
   #generation = 0;
   #clientCa: string | undefined;
   #said = '';
+  readonly #listening = Promise.withResolvers<number>();
 
   constructor(options: NodeServerOptions) {
     this.#o = options;
+    this.#limits = { ...defaultLimits, ...options.limits };
+    this.#strangers = new ConnectionLimit(this.#limits.strangers);
     this.#router = new Router(options.endpoints);
+  }
+
+  /** Resolves with the port when it is served for the first time. */
+  get listening(): Promise<number> {
+    return this.#listening.promise;
   }
 
   /** Serves until the signal is aborted. */
@@ -90,6 +119,7 @@ export class NodeServer {
     const server = this.#createServer(material, signal);
     await listen(server, address, port, 'address and port');
     log.info({ address, port }, "the node's port is served");
+    this.#listening.resolve((server.address() as AddressInfo).port);
     this.#said = '';
     try {
       await files.watch(material, (changed) => this.#takeOver(server, changed), signal);
@@ -101,6 +131,7 @@ export class NodeServer {
   }
 
   #createServer(material: ServingMaterial, signal: AbortSignal): Server {
+    const { headMs, requestMs, idleMs, checkMs, headBytes, connections } = this.#limits;
     const server = createServer({
       ...this.#contextOf(material),
       // Who has no good certificate may have a token.
@@ -110,19 +141,21 @@ export class NodeServer {
       headersTimeout: headMs,
       requestTimeout: requestMs,
       keepAliveTimeout: idleMs,
-      connectionsCheckingInterval: 2_000,
-      maxHeaderSize: maxHeadBytes,
+      connectionsCheckingInterval: checkMs,
+      maxHeaderSize: headBytes,
       shouldUpgradeCallback: (request) => this.#upgradeOf(request) !== undefined,
     });
-    server.maxConnections = maxConnections;
+    server.maxConnections = connections;
     server.on('connection', (socket: Socket) => {
       this.#sockets.add(socket);
       socket.once('close', () => this.#sockets.delete(socket));
-      this.#limit.arrived(socket);
+      this.#strangers.arrived(socket);
     });
     server.on('secureConnection', (socket: TLSSocket) => {
       const peer = this.#clientCa === undefined ? 'none' : peerOf(socket);
       this.#peers.set(socket, { peer, generation: this.#generation });
+      this.#open.set(socket, 0);
+      socket.once('close', () => this.#open.delete(socket));
       socket.on('error', () => socket.destroy());
     });
     server.on('tlsClientError', (_error: Error, socket: TLSSocket) => socket.destroy());
@@ -143,13 +176,20 @@ export class NodeServer {
     if (material.clientCa === this.#clientCa) return;
     this.#clientCa = material.clientCa;
     this.#generation++;
-    server.closeIdleConnections();
+    for (const [socket, requests] of this.#open) if (requests === 0) socket.destroy();
+  }
+
+  #count(socket: Duplex, change: number): void {
+    const requests = this.#open.get(socket);
+    if (requests !== undefined) this.#open.set(socket, requests + change);
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse, life: AbortSignal): Promise<void> {
     const counted = this.#o.requests?.begin(request);
     const gone = new AbortController();
+    this.#count(request.socket, 1);
     response.once('close', () => {
+      this.#count(request.socket, -1);
       gone.abort();
       counted?.[Symbol.dispose]();
     });
@@ -170,13 +210,14 @@ export class NodeServer {
       });
     }
     if (response.closed || response.destroyed) return;
-    const late = this.#o.clock.after(lastBytesMs, () => response.destroy());
+    const late = this.#o.clock.after(this.#limits.lastBytesMs, () => response.destroy());
     response.once('close', () => late[Symbol.dispose]());
   }
 
   async #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, life: AbortSignal): Promise<void> {
     const counted = this.#o.requests?.begin(request);
     const gone = new AbortController();
+    this.#count(socket, 1);
     socket.once('close', () => {
       gone.abort();
       counted?.[Symbol.dispose]();
@@ -188,7 +229,7 @@ export class NodeServer {
       this.#refuse(error, request, (status, text) => refuseUpgrade(socket, status, text));
     }
     // What was written goes out, but not to somebody who does not read.
-    const late = this.#o.clock.after(headMs, () => socket.destroy());
+    const late = this.#o.clock.after(this.#limits.headMs, () => socket.destroy());
     socket.once('close', () => late[Symbol.dispose]());
     socket.end();
     if (socket.writableFinished) socket.destroy();
@@ -211,7 +252,7 @@ export class NodeServer {
     // Who may use it is decided by the endpoint that will be used, however the path is spelled.
     const path = matches[0]?.endpoint.path ?? url.pathname;
     const user = await this.#o.guard.admit({ peer, authorization, method, path }, life);
-    if (user.username !== 'system:anonymous') this.#limit.letIn(socket);
+    if (user.username !== 'system:anonymous') this.#strangers.letIn(socket);
     if (matches.length === 0) throw new HttpError(404, '404: Page Not Found');
     const match = matches.find(({ endpoint }) => endpoint.methods.includes(method));
     if (!match) throw new HttpError(405, '405: Method Not Allowed');
