@@ -137,11 +137,13 @@ describe('kubectl logs', () => {
       ],
     });
     await cluster.whenPodReady('again');
-    const followed = logs('again', '-f');
-    await whenSaid('again', 'F begins');
+    const kubectl = ['kubectl', '--kubeconfig=/etc/kubernetes/admin.conf', '--cache-dir=/tmp/kubectl'];
+    const follower = cluster.host.spawn('kubectl logs', [...kubectl, 'logs', 'again', '-f']);
+    await follower.waitForLog(/begins/);
     await cluster.host.writeFile('/var/lib/word/go', '');
     await cluster.whenPod('again', (s) => (s.containerStatuses?.[0]?.restartCount ?? 0) > 0);
-    assert.equal(await followed, 'begins\nends\n');
+    assert.equal((await follower.exited).code, 0);
+    assert.deepEqual(follower.lines, ['begins', 'ends']);
     const pod = await cluster.whenPod('again', (s) => s.containerStatuses?.[0]?.state?.running !== undefined);
     assert.equal(containerOf(pod, 'c')?.restartCount, 1);
     assert.equal(await logs('again', '--previous'), 'begins\nends\n');
@@ -215,6 +217,15 @@ describe('logs that are not what they should be', () => {
       `failed to try resolving symlinks in path "${path}": lstat ${path}: no such file or directory`,
     );
   });
+});
+
+test("the machine's own logs, as files", async () => {
+  await cluster.host.writeFile('/var/log/machine.log', 'words of the machine\n');
+  const raw = (path: string) => cluster.kubectl('get', '--raw', `/api/v1/nodes/${NODE}/proxy${path}`);
+  assert.match(await raw('/logs/'), /<a href="machine\.log">machine\.log<\/a>\n<a href="pods\/">/);
+  assert.equal(await raw('/logs/machine.log'), 'words of the machine\n');
+  // Queries are switched off: the parameter means nothing.
+  assert.match(await raw('/logs/?query=kubelet'), /machine\.log/);
 });
 
 test('followers that go leave nothing open', async () => {

@@ -22,8 +22,8 @@ const unfinished = '.tmp';
 
 /**
  * What remains of `rotated` once a new file is being written beside them: at most `maxFiles` in all, and no more
- * bytes than so many full ones, so that a container which writes faster than anybody looks cannot have more of the
- * disk. The latest stays as it is: log shippers have yet to finish it.
+ * bytes than so many full ones, however fast the container writes. The latest stays as it is, whatever its size: log
+ * shippers and readers of the tail have yet to finish it.
  */
 export function computeRotation(rotated: readonly RotatedFile[], limits: RotationLimits): RotationPlan {
   const names = new Set(rotated.map((f) => f.name));
@@ -32,7 +32,7 @@ export function computeRotation(rotated: readonly RotatedFile[], limits: Rotatio
   const room = limits.maxSize * (limits.maxFiles - 1);
   const excess: RotatedFile[] = [];
   let bytes = kept.reduce((sum, f) => sum + f.bytes, 0);
-  while (kept.length > limits.maxFiles - 1 || (bytes > room && kept.length > 0)) {
+  while (kept.length > limits.maxFiles - 1 || (bytes > room && kept.length > 1)) {
     const oldest = kept.shift() as RotatedFile;
     bytes -= oldest.bytes;
     excess.push(oldest);
@@ -48,16 +48,36 @@ export function computeRotation(rotated: readonly RotatedFile[], limits: Rotatio
 
 /**
  * What a file is called that is put aside at `now` (milliseconds since the epoch; local time): `0.log.20060102-150405`.
- * A second that is taken is passed over: names tell the order, and nothing is written over.
+ * Names tell the order, and nothing is written over: a second that is over for the names that are `taken` is passed over,
+ * also where the clock was set back.
  */
-export function rotatedName(log: string, now: number, taken: ReadonlySet<string>): string {
-  for (let at = now; ; at += 1000) {
-    const d = new Date(at);
-    const two = (value: number) => String(value).padStart(2, '0');
-    const day = `${d.getFullYear()}${two(d.getMonth() + 1)}${two(d.getDate())}`;
-    const name = `${log}.${day}-${two(d.getHours())}${two(d.getMinutes())}${two(d.getSeconds())}`;
-    if (!taken.has(name) && !taken.has(name + compressed)) return name;
-  }
+export function rotatedName(log: string, now: number, taken: readonly string[]): string {
+  const stamps = taken.map((name) => stampOf(name, log)).filter((stamp) => stamp !== undefined);
+  const latest = stamps.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+  let at = Math.floor(now / 1000) * 1000;
+  if (at <= latest) at = latest + 1000;
+  // In autumn an hour has its names twice.
+  while (taken.some((name) => name === nameAt(log, at) || name === nameAt(log, at) + compressed)) at += 1000;
+  return nameAt(log, at);
+}
+
+function nameAt(log: string, ms: number): string {
+  const d = new Date(ms);
+  const two = (value: number) => String(value).padStart(2, '0');
+  const day = `${d.getFullYear()}${two(d.getMonth() + 1)}${two(d.getDate())}`;
+  return `${log}.${day}-${two(d.getHours())}${two(d.getMinutes())}${two(d.getSeconds())}`;
+}
+
+/** When a file was put aside according to its name, milliseconds since the epoch. */
+function stampOf(name: string, log: string): number | undefined {
+  if (!name.startsWith(`${log}.`)) return undefined;
+  const parts = /^(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)/
+    .exec(name.slice(log.length + 1))
+    ?.slice(1)
+    .map(Number);
+  if (!parts) return undefined;
+  const [year = 0, month = 1, day = 1, hour = 0, minute = 0, second = 0] = parts;
+  return new Date(year, month - 1, day, hour, minute, second).getTime();
 }
 
 export interface Growth {

@@ -21,7 +21,7 @@ test('what becomes of files that were put aside', () => {
     'the oldest go': [{ 'l.1.gz': 1, 'l.2.gz': 1, 'l.3': 100, 'l.4': 100 }, ['l.1.gz'], ['l.3']],
     'leftovers go': [{ 'l.1.tmp': 5, 'l.2': 100, 'l.2.gz': 9, 'l.3': 100 }, ['l.1.tmp', 'l.2'], []],
     'too many bytes in few files': [{ 'l.1': 50, 'l.2': 270 }, ['l.1'], []],
-    'far too many bytes in one': [{ 'l.1': 1000 }, ['l.1'], []],
+    'the latest stays, whatever its size': [{ 'l.1': 10, 'l.2': 1000 }, ['l.1'], []],
     none: [{}, [], []],
   };
   for (const [sentence, [files, remove, compress]] of Object.entries(table)) {
@@ -32,10 +32,17 @@ test('what becomes of files that were put aside', () => {
 });
 
 test('names tell the second, and no file is written over', () => {
-  const now = new Date(2006, 0, 2, 15, 4, 5).getTime();
-  assert.equal(rotatedName('0.log', now, new Set()), '0.log.20060102-150405');
-  const taken = new Set(['0.log.20060102-150405', '0.log.20060102-150406.gz']);
-  assert.equal(rotatedName('0.log', now, taken), '0.log.20060102-150407');
+  const now = new Date(2006, 0, 2, 15, 4, 5).getTime() + 123;
+  const table: Record<string, [readonly string[], string]> = {
+    'no other': [['0.log', '1.log.20060102-150405'], '0.log.20060102-150405'],
+    'the second is taken': [['0.log.20060102-150405'], '0.log.20060102-150406'],
+    'and the next one too': [['0.log.20060102-150405', '0.log.20060102-150406.gz'], '0.log.20060102-150407'],
+    'later ones are there, and an earlier one is free': [['0.log.20060102-150407.gz'], '0.log.20060102-150408'],
+    'the clock was set back': [['0.log.20110102-150405'], '0.log.20110102-150406'],
+  };
+  for (const [sentence, [taken, expected]] of Object.entries(table)) {
+    assert.equal(rotatedName('0.log', now, taken), expected, sentence);
+  }
 });
 
 test('when a log is looked at again', () => {

@@ -172,7 +172,7 @@ export class LogRotator {
   async rotate(id: ContainerId, path: string, signal: AbortSignal): Promise<void> {
     const { clock, runtime, log } = this.#o;
     const folder = dirname(path);
-    const names = new Set(await readdir(folder));
+    const names = await readdir(folder);
     const aside = join(folder, rotatedName(basename(path), clock.now(), names));
     await rename(path, aside);
     try {
