@@ -407,7 +407,8 @@ describe('what happens to objects', () => {
       { metadata: { name: 'l' } },
       422,
     ],
-    'a log, which needs the node': ['GET', `${PODS}/split/log`, undefined, 501],
+    'a log of less than nothing': ['GET', `${PODS}/split/log?tailLines=-1`, undefined, 422],
+    'a command without a stream': ['POST', `${PODS}/split/exec?command=ls`, undefined, 501],
     'a POST to an object': ['POST', `${PODS}/split`, {}, 405],
   };
   for (const [sentence, [method, path, body, status]] of Object.entries(requests)) {
