@@ -31,6 +31,12 @@ export function findConflicts(kubelet: KubeletConfiguration, proxy: KubeProxyCon
       'leave out one of them',
     );
   }
+  if ((kubelet.tlsCertFile === '') !== (kubelet.tlsPrivateKeyFile === '')) {
+    const [given, missing] = kubelet.tlsCertFile
+      ? ['tlsCertFile', 'tlsPrivateKeyFile']
+      : ['tlsPrivateKeyFile', 'tlsCertFile'];
+    refuse('KubeletConfiguration', given, `needs ${missing}`, 'give both, or none for a self-signed certificate');
+  }
   if (kubelet.serializeImagePulls && (kubelet.maxParallelImagePulls ?? 1) > 1) {
     refuse(
       'KubeletConfiguration',

@@ -238,6 +238,20 @@ test('refusals', () => {
       {},
       [/^0\.yaml:4:1: enableSystemLogQuery: needs enableSystemLogHandler/],
     ],
+    'a certificate without its key': [
+      kubelet('tlsCertFile: /a.crt\n'),
+      {},
+      [/^0\.yaml:3:1: tlsCertFile: needs tlsPrivateKeyFile/],
+    ],
+    'TLS settings that are none': [
+      kubelet('tlsCipherSuites: [TLS_RSA_WITH_RC4_128_SHA]\ntlsMinVersion: "1.2"\ntlsCurvePreferences: [1]\n'),
+      {},
+      [
+        /^0\.yaml:3:19: tlsCipherSuites\[0\]: "TLS_RSA_WITH_RC4_128_SHA" is not one of/,
+        /^0\.yaml:4:16: tlsMinVersion: "1.2" is not one of VersionTLS10/,
+        /^0\.yaml:5:23: tlsCurvePreferences\[0\]: 1 is not one of 23, 24/,
+      ],
+    ],
     'serial pulls, and several at once': [
       kubelet('maxParallelImagePulls: 3\n'),
       {},
