@@ -69,7 +69,7 @@ class Translation {
     this.#runtimeHead = runtime.head;
     this.#webSocket = new WebSocket(socket, {
       data: (piece, first) => this.#fromClient(piece, first),
-      closed: () => runtime.socket.end(),
+      closed: () => runtime.socket.destroy(),
     });
     this.#spdy = new SpdyClient(runtime.socket, {
       data: (id, piece, last) => this.#fromRuntime(id, piece, last),
@@ -88,7 +88,7 @@ class Translation {
     this.#runtime.once('end', () => this.#finish());
     this.#runtime.once('close', () => this.#finish());
     this.#webSocket.accept(raw, channelProtocol, head);
-    if (this.#runtimeHead.length > 0) this.#runtime.unshift(this.#runtimeHead);
+    if (this.#runtimeHead.length > 0) this.#spdy.receive(this.#runtimeHead);
   }
 
   #fromClient(piece: Buffer, first: boolean): void {
@@ -135,7 +135,8 @@ class Translation {
     if (!this.#status) this.#webSocket.send(Buffer.from([channel.error]), lostStatus());
     this.#status = true;
     this.#webSocket.close(closeCode.normal);
-    this.#runtime.end();
+    // Input that the command did not read would keep the connection from ending.
+    this.#runtime.destroy();
   }
 }
 

@@ -5,23 +5,27 @@ import { dataHead, HeaderWriter, ping, SpdyDecoder, type SpdySink, synStream } f
 export class SpdyClient {
   readonly #socket: Duplex;
   readonly #headers = new HeaderWriter();
+  readonly #decoder: SpdyDecoder;
   #lastId = -1;
 
   /** What cannot be understood destroys the socket with the error. */
   constructor(socket: Duplex, sink: Omit<SpdySink, 'ping'>) {
     this.#socket = socket;
-    const decoder = new SpdyDecoder({
+    this.#decoder = new SpdyDecoder({
       data: (id, piece, last) => sink.data(id, piece, last),
       reset: (id) => sink.reset(id),
       ping: (id) => this.#socket.write(ping(id)),
     });
-    socket.on('data', (chunk: Buffer) => {
-      try {
-        decoder.push(chunk);
-      } catch (error) {
-        socket.destroy(error instanceof Error ? error : new Error(String(error)));
-      }
-    });
+    socket.on('data', (chunk: Buffer) => this.receive(chunk));
+  }
+
+  /** Takes what has come before the socket was handed over. */
+  receive(chunk: Buffer): void {
+    try {
+      this.#decoder.push(chunk);
+    } catch (error) {
+      this.#socket.destroy(error instanceof Error ? error : new Error(String(error)));
+    }
   }
 
   /** Opens a stream and returns its number. */

@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream';
 import type { Clock } from '../lib/clock.ts';
 
-/** What has been sent to a connection that is to end has this long to be taken, and the other side to end it too. */
+/** How long the other side of a connection that we have ended may take to end it too. */
 const lingerMs = 10_000;
 /** In how many looks an idle time is counted: a session ends at most this part of it late. */
 const looks = 4;
@@ -35,7 +35,8 @@ export function holdTogether(client: Duplex, runtime: CountingDuplex, options: S
     const linger = () => {
       if (!timers.disposed) timers.use(clock.after(lingerMs, () => socket.destroy()));
     };
-    if (socket.writableFinished) linger();
+    // The client may take its time for the last of the output; input is for nobody once the client is gone.
+    if (socket === runtime || socket.writableFinished) linger();
     else socket.once('finish', linger);
     socket.end();
   };
@@ -59,7 +60,8 @@ export function holdTogether(client: Duplex, runtime: CountingDuplex, options: S
   ];
   for (const [socket, other] of pairs) {
     socket.on('error', () => {});
-    socket.once('end', () => end(other));
+    if (socket.readableEnded) process.nextTick(end, other);
+    else socket.once('end', () => end(other));
     if (socket.closed) process.nextTick(closed, socket, other);
     else socket.once('close', () => closed(socket, other));
   }

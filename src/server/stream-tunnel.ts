@@ -38,8 +38,8 @@ export async function tunnel(url: URL, client: UpgradingClient, options: Session
   const { socket: runtime, response, head } = await upgradeAtRuntime(url, request, options.clock, options.signal);
   const { socket } = client;
   socket.write(headOf(response));
-  if (head.length > 0) runtime.unshift(head);
-  if (client.head.length > 0) socket.unshift(client.head);
+  if (head.length > 0) socket.write(head);
+  if (client.head.length > 0) runtime.write(client.head);
   const over = holdTogether(socket, runtime, options);
   socket.pipe(runtime, { end: false });
   runtime.pipe(socket, { end: false });
@@ -72,7 +72,7 @@ export async function tunnelMessages(
     data: (piece) => {
       if (!runtime.writableEnded && !runtime.write(piece)) socket.pause();
     },
-    closed: () => runtime.end(),
+    closed: () => runtime.destroy(),
   });
   runtime.on('data', (piece: Buffer) => {
     if (!webSocket.send(piece)) runtime.pause();
@@ -82,6 +82,6 @@ export async function tunnelMessages(
   runtime.once('end', () => webSocket.close(closeCode.normal));
   const over = holdTogether(socket, runtime, options);
   webSocket.accept(client.raw, protocol, client.head);
-  if (head.length > 0) runtime.unshift(head);
+  if (head.length > 0) webSocket.send(head);
   await over;
 }

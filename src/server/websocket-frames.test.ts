@@ -10,7 +10,7 @@ function decode(chunks: readonly Buffer[]): readonly unknown[] {
   let message = '';
   const decoder = new FrameDecoder({
     data: (piece, first, last) => {
-      message = first ? `${piece}` : message + `${piece}`;
+      message = first ? `${piece}` : `${message}${piece}`;
       if (last) seen.push(message);
     },
     ping: (payload) => seen.push({ ping: `${payload}` }),

@@ -31,6 +31,7 @@ export interface WebSocketHandler {
 export class WebSocket {
   readonly #socket: Duplex;
   readonly #decoder: FrameDecoder;
+  readonly #handler: WebSocketHandler;
   #closing = false;
 
   constructor(socket: Duplex, handler: WebSocketHandler) {
@@ -45,17 +46,7 @@ export class WebSocket {
         handler.closed();
       },
     });
-    socket.on('data', (chunk: Buffer) => {
-      try {
-        this.#decoder.push(chunk);
-      } catch (error) {
-        if (!(error instanceof WebSocketError)) throw error;
-        this.close(closeCode.protocolError);
-        handler.closed();
-        socket.removeAllListeners('data').resume();
-      }
-    });
-    socket.pause();
+    this.#handler = handler;
   }
 
   /** Answers the handshake, agreeing upon the protocol, and begins to read. `head`: what came after the request. */
@@ -68,8 +59,8 @@ export class WebSocket {
       `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n` +
         `Sec-WebSocket-Accept: ${answer}\r\nSec-WebSocket-Protocol: ${protocol}\r\n\r\n`,
     );
-    if (head.length > 0) this.#socket.unshift(head);
-    this.#socket.resume();
+    this.#socket.on('data', (chunk: Buffer) => this.#receive(chunk));
+    if (head.length > 0) this.#receive(head);
   }
 
   /** Sends one message; false when the client should be given time to read ('drain' of the socket). */
@@ -85,6 +76,17 @@ export class WebSocket {
     this.#write(opcode.close, payload);
     this.#closing = true;
     this.#socket.end();
+  }
+
+  #receive(chunk: Buffer): void {
+    if (this.#closing) return;
+    try {
+      this.#decoder.push(chunk);
+    } catch (error) {
+      if (!(error instanceof WebSocketError)) throw error;
+      this.close(closeCode.protocolError);
+      this.#handler.closed();
+    }
   }
 
   #write(code: number, ...parts: readonly Buffer[]): boolean {
