@@ -5,8 +5,7 @@ import https from 'node:https';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { after, afterEach, before, test } from 'node:test';
 import * as grpc from '@grpc/grpc-js';
-import type { Event } from '../src/api/core-v1.ts';
-import { EVENTS, NODES, PODS } from './apiserver/kinds.ts';
+import { NODES, PODS } from './apiserver/kinds.ts';
 import { kubeconfig } from './apiserver/kubeconfig.ts';
 import { Cluster, containerOf, NODE } from './host/cluster.ts';
 import type { ManagedProcess } from './host/managed-process.ts';
@@ -93,19 +92,6 @@ function assertSaidOnce(process: ManagedProcess, matches: RegExp): void {
   assert.ok(said.length > 0, `nothing was said about ${matches}`);
   assert.deepEqual(said, [...new Set(said)], 'something was said more than once');
   for (const line of said) assert.ok((JSON.parse(line) as LogLine)['hint'], `no hint: ${line}`);
-}
-
-async function whenEvent(name: string, reason: string): Promise<Event> {
-  const found = () =>
-    (cluster.api.store.list(EVENTS) as unknown as readonly Event[]).find(
-      (e) => e.involvedObject.name === name && e.reason === reason,
-    );
-  const { promise, resolve } = Promise.withResolvers<void>();
-  using _ = cluster.api.store.subscribe(() => found() && resolve());
-  if (!found()) await Promise.race([promise, once(AbortSignal.timeout(20_000), 'abort')]);
-  const event = found();
-  assert.ok(event, `no event ${reason} of ${name}`);
-  return event;
 }
 
 const containerId = (pod: string) => {
@@ -417,8 +403,8 @@ test('on a full disk new pods say so and wait, running ones stay, and space is a
     containers: [{ ...sleeper, volumeMounts: [{ name: 'v', mountPath: '/v' }] }],
     volumes: [{ name: 'v', configMap: { name: 'cm' } }],
   });
-  assert.match((await whenEvent('plain', 'FailedSync')).message, /no space left on its file system.*df -h/);
-  assert.match((await whenEvent('mounts', 'FailedMount')).message, /no space left on its file system.*df -h/);
+  assert.match((await cluster.whenEvent('plain', 'FailedSync')).message, /no space left on its file system.*df -h/);
+  assert.match((await cluster.whenEvent('mounts', 'FailedMount')).message, /no space left on its file system.*df -h/);
   for (const pod of ['plain', 'mounts']) {
     await keelson.waitForLog((l) => l.includes('pod sync failed again') && l.includes(`default/${pod}`));
     assertSaidOnce(keelson, new RegExp(`"pod":"default/${pod}".*no space left`));

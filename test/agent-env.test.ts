@@ -1,8 +1,6 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { after, before, test } from 'node:test';
-import type { Event, Pod } from '../src/api/core-v1.ts';
-import { EVENTS } from './apiserver/kinds.ts';
+import type { Pod } from '../src/api/core-v1.ts';
 import type { DraftObject } from './apiserver/objects.ts';
 import { Cluster, containerOf } from './host/cluster.ts';
 import { BUSYBOX_IMAGE } from './images/images.ts';
@@ -31,18 +29,6 @@ async function output(pod: string, attempt = 0): Promise<string> {
   const script = 'until grep -q " F done" "$0"; do sleep 0.05; done; cat "$0"';
   const text = await cluster.host.exec('sh', ['-c', script, file], { timeoutMs: 30_000 });
   return text.replaceAll(/^\S+ (stdout|stderr) F /gm, '').replace(/^done\r?\n/m, '');
-}
-
-/** Events follow what they tell about: they are waited for. */
-async function whenEvent(name: string, reason: string): Promise<Event> {
-  const events = () => cluster.api.store.list(EVENTS) as unknown as readonly Event[];
-  const found = () => events().find((e) => e.involvedObject.name === name && e.reason === reason);
-  const { promise, resolve } = Promise.withResolvers<void>();
-  using _ = cluster.api.store.subscribe(() => found() && resolve());
-  if (!found()) await Promise.race([promise, once(AbortSignal.timeout(20_000), 'abort')]);
-  const event = found();
-  assert.ok(event, `no event ${reason} of ${name}`);
-  return event;
 }
 
 const terminated = (pod: Pod, name = 'c') => containerOf(pod, name)?.state?.terminated;
@@ -118,7 +104,7 @@ test('a pod whose variables need a ConfigMap that is missing says so, and starts
     reason: 'CreateContainerConfigError',
     message: 'configmap "late" not found',
   });
-  assert.equal((await whenEvent('waits', 'Failed')).message, 'Error: configmap "late" not found');
+  assert.equal((await cluster.whenEvent('waits', 'Failed')).message, 'Error: configmap "late" not found');
   create('ConfigMap', 'late', { data: { b: '2' } });
   await cluster.whenPod(
     'waits',
@@ -197,7 +183,7 @@ test('restarts are counted on where the runtime has forgotten the containers', a
 
 test('root is refused where it is forbidden', async () => {
   cluster.createPod('root', { containers: [{ ...container(trap), securityContext: { runAsNonRoot: true } }] });
-  const event = await whenEvent('root', 'Failed');
+  const event = await cluster.whenEvent('root', 'Failed');
   const { uid } = cluster.pod('root')?.metadata ?? {};
   const where = `(pod: "root_default(${uid})", container: c)`;
   assert.equal(event.message, `Error: container has runAsNonRoot and image will run as root ${where}`);

@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { chmod } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
-import type { Event, Pod } from '../src/api/core-v1.ts';
+import type { Pod } from '../src/api/core-v1.ts';
 import { buildImage, type OciImage } from '../src/lib/oci-image.ts';
-import { EVENTS } from './apiserver/kinds.ts';
 import { Cluster } from './host/cluster.ts';
 import { BUSYBOX_IMAGE, busyboxFilesWith, busyboxImage } from './images/images.ts';
 import { TestRegistry } from './images/registry.ts';
@@ -96,26 +95,6 @@ function secret(name: string, type: string, key: string, content: object): void 
   cluster.api.create({ apiVersion: 'v1', kind: 'Secret', metadata: { name, namespace: 'default' }, type, data });
 }
 
-const eventsOf = (name: string): readonly Event[] =>
-  (cluster.api.store.list(EVENTS) as unknown as readonly Event[]).filter((e) => e.involvedObject.name === name);
-
-/** Events follow what they tell about: they are waited for. */
-async function whenEvent(name: string, text: RegExp, timeoutMs = 30_000): Promise<Event> {
-  const found = () => eventsOf(name).find((e) => text.test(`${e.reason}: ${e.message}`));
-  const { promise, resolve } = Promise.withResolvers<void>();
-  using _ = cluster.api.store.subscribe(() => found() && resolve());
-  const limit = AbortSignal.timeout(timeoutMs);
-  if (!found()) await Promise.race([promise, new Promise((end) => limit.addEventListener('abort', end))]);
-  const event = found();
-  assert.ok(
-    event,
-    `no event ${text} of ${name}:\n${eventsOf(name)
-      .map((e) => `${e.reason}: ${e.message}`)
-      .join('\n')}`,
-  );
-  return event;
-}
-
 interface Wanted {
   readonly image: string;
   readonly policy?: 'Always' | 'IfNotPresent' | 'Never';
@@ -150,7 +129,7 @@ for (const [name, wanted] of Object.entries(good)) {
   test(`an image is pulled: ${name}`, async () => {
     createPod(name, wanted);
     await cluster.whenPodReady(name);
-    await whenEvent(
+    await cluster.whenEvent(
       name,
       /^Pulled: Successfully pulled image .* in .* \(.* including waiting\)\. Image size: \d+ bytes\.$/,
     );
@@ -177,10 +156,10 @@ test('wrong credentials are told in the words of the runtime, and backed off fro
   const pod = await whenWaiting('wrong', 'ImagePullBackOff');
   const message = waiting(pod)?.message ?? '';
   assert.match(message, new RegExp(`^Back-off pulling image "${own}/wrong:1": ErrImagePull: .*401 Unauthorized`));
-  await whenEvent('wrong', /^Failed: Failed to pull image ".*wrong:1": .*401 Unauthorized/);
-  await whenEvent('wrong', /^Failed: Error: ErrImagePull$/);
-  await whenEvent('wrong', /^Failed: Error: ImagePullBackOff$/);
-  await whenEvent('wrong', /^BackOff: Back-off pulling image/);
+  await cluster.whenEvent('wrong', /^Failed: Failed to pull image ".*wrong:1": .*401 Unauthorized/);
+  await cluster.whenEvent('wrong', /^Failed: Error: ErrImagePull$/);
+  await cluster.whenEvent('wrong', /^Failed: Error: ImagePullBackOff$/);
+  await cluster.whenEvent('wrong', /^BackOff: Back-off pulling image/);
 });
 
 test('a missing pull secret is told, and harms no public image', async () => {
@@ -188,7 +167,7 @@ test('a missing pull secret is told, and harms no public image', async () => {
   await cluster.whenPodReady('missing');
   const said =
     /^FailedToRetrieveImagePullSecret: Unable to retrieve some image pull secrets \(nobody\); attempting to pull the image may not succeed\.$/;
-  await whenEvent('missing', said);
+  await cluster.whenEvent('missing', said);
 });
 
 test("an image that one tenant's secret brought is nobody else's", async () => {
@@ -202,7 +181,10 @@ test("an image that one tenant's secret brought is nobody else's", async () => {
   assert.equal(waiting(pod)?.message, `Container image "${image}" is not present with pull policy of Never`);
   createPod('same', { image, policy: 'IfNotPresent', secrets: ['legacy'] });
   await cluster.whenPodReady('same');
-  await whenEvent('same', /^Pulled: Container image .* already present on machine and can be accessed by the pod$/);
+  await cluster.whenEvent(
+    'same',
+    /^Pulled: Container image .* already present on machine and can be accessed by the pod$/,
+  );
   const records = await cluster.host.exec('sh', ['-c', 'cat /var/lib/kubelet/image_manager/pulled/sha256-*']);
   const tenant = records
     .trim()
@@ -247,7 +229,7 @@ for (const [name, { wanted, reason, message }] of Object.entries(refused)) {
     createPod(name, wanted);
     const pod = await whenWaiting(name, reason);
     assert.match(waiting(pod)?.message ?? '', message);
-    await whenEvent(name, new RegExp(`^Failed: Error: ${reason}$`));
+    await cluster.whenEvent(name, new RegExp(`^Failed: Error: ${reason}$`));
   });
 }
 
@@ -260,7 +242,7 @@ test('no more pulls run at a time than are allowed, and a long one says how far 
   createPod('large', { image: `${open}/large:1` });
   for (const name of ['one', 'two', 'three']) createPod(name, { image: `${open}/${name}:1` });
   await two;
-  await whenEvent('large', /^Pulling: Pulling image ".*large:1": [1-9] MiB of 10 MiB$/, 90_000);
+  await cluster.whenEvent('large', /^Pulling: Pulling image ".*large:1": [1-9] MiB of 10 MiB$/, 90_000);
   await cluster.keelson.waitForLog(/image is being pulled/);
   registry.layerBytesPerTick = undefined;
   for (const name of ['large', 'one', 'two', 'three']) await cluster.whenPodReady(name);

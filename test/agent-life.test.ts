@@ -1,9 +1,7 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
-import type { Container, ContainerStatus, Event, Pod, Volume } from '../src/api/core-v1.ts';
-import { EVENTS } from './apiserver/kinds.ts';
+import type { Container, ContainerStatus, Pod, Volume } from '../src/api/core-v1.ts';
 import { Cluster, containerOf } from './host/cluster.ts';
 import { BUSYBOX_IMAGE, HTTPD_IMAGE } from './images/images.ts';
 
@@ -44,20 +42,6 @@ const writer = (name: string, over: Partial<Container> = {}): Container => ({
 const brief = (name: string, code = 0): Container =>
   writer(name, { command: ['sh', '-c', `${says(name)}; exit ${code}`] });
 const exec = (script: string) => ({ exec: { command: ['sh', '-c', script] } });
-
-const events = (name: string): readonly Event[] =>
-  (cluster.api.store.list(EVENTS) as unknown as readonly Event[]).filter((e) => e.involvedObject.name === name);
-
-/** Events follow what they tell about: they are waited for. */
-async function whenEvent(name: string, reason: string): Promise<Event> {
-  const found = () => events(name).find((e) => e.reason === reason);
-  const { promise, resolve } = Promise.withResolvers<void>();
-  using _ = cluster.api.store.subscribe(() => found() && resolve());
-  if (!found()) await Promise.race([promise, once(AbortSignal.timeout(30_000), 'abort')]);
-  const event = found();
-  assert.ok(event, `no event ${reason} of ${name}: ${JSON.stringify(events(name).map((e) => e.message))}`);
-  return event;
-}
 
 const initStatus = (pod: Pod, name: string): ContainerStatus | undefined =>
   pod.status?.initContainerStatuses?.find((s) => s.name === name);
@@ -185,7 +169,7 @@ test('hooks of each kind run, in their container and against its address', async
   await remove('hooks');
   const ended = read('hooks').slice(-4);
   assert.ok(ended.indexOf('exec leaves') < ended.indexOf('exec down'), ended.join());
-  const reasons = events('hooks').map((e) => e.reason);
+  const reasons = cluster.events('hooks').map((e) => e.reason);
   assert.equal(reasons.filter((r) => r.startsWith('Failed')).length, 0, reasons.join());
 });
 
@@ -215,8 +199,8 @@ for (const [kind, { hook, says: words }] of Object.entries(failingHooks)) {
     });
     const pod = await cluster.whenPod(name, (s) => s.phase === 'Succeeded' || s.phase === 'Failed');
     assert.ok(containerOf(pod, 'c')?.state?.terminated);
-    assert.equal((await whenEvent(name, 'FailedPostStartHook')).message, 'PostStartHook failed');
-    assert.equal((await whenEvent(name, 'Killing')).message, 'FailedPostStartHook');
+    assert.equal((await cluster.whenEvent(name, 'FailedPostStartHook')).message, 'PostStartHook failed');
+    assert.equal((await cluster.whenEvent(name, 'Killing')).message, 'FailedPostStartHook');
     const logged = await cluster.keelson.waitForLog(
       (line) =>
         line.includes('container does not start') &&
@@ -236,7 +220,7 @@ test('a preStop hook that fails is told, and the container ends all the same', a
   });
   await cluster.whenPodReady('badstop');
   await remove('badstop', '--grace-period=5');
-  assert.equal((await whenEvent('badstop', 'FailedPreStopHook')).message, 'PreStopHook failed');
+  assert.equal((await cluster.whenEvent('badstop', 'FailedPreStopHook')).message, 'PreStopHook failed');
   assert.deepEqual(read('badstop'), ['c up', 'c down']);
 });
 
@@ -247,7 +231,7 @@ test('a preStop hook that does not end is cut off with the grace period', async 
   });
   await cluster.whenPodReady('slowstop');
   await cluster.kubectl('delete', 'pod', 'slowstop', '--wait=false', '--grace-period=600');
-  await whenEvent('slowstop', 'Killing');
+  await cluster.whenEvent('slowstop', 'Killing');
   // The second deletion shortens what the first one granted.
   await remove('slowstop', '--grace-period=2');
   const lines = read('slowstop');
@@ -269,7 +253,10 @@ test('a container that fails its liveness probe is killed with preStop and start
   await cluster.whenPodReady('alive');
   await cluster.host.writeFile('/var/lib/diaries/alive/sick', '');
   await cluster.whenPod('alive', (_, pod) => containerOf(pod, 'c')?.restartCount === 1);
-  assert.equal((await whenEvent('alive', 'Killing')).message, 'Container c failed liveness probe, will be restarted');
+  assert.equal(
+    (await cluster.whenEvent('alive', 'Killing')).message,
+    'Container c failed liveness probe, will be restarted',
+  );
   await cluster.whenPodReady('alive');
   assert.deepEqual(read('alive'), ['c up', 'leaves', 'c down', 'c up']);
   await remove('alive', '--grace-period=1');
@@ -287,7 +274,7 @@ test('a pod ends when its time is over', async () => {
   );
   const message = 'Pod was active on the node longer than the specified deadline';
   assert.deepEqual([pod.status?.reason, pod.status?.message], ['DeadlineExceeded', message]);
-  const event = await whenEvent('deadline', 'DeadlineExceeded');
+  const event = await cluster.whenEvent('deadline', 'DeadlineExceeded');
   assert.deepEqual([event.type, event.message], ['Normal', message]);
   assert.deepEqual(read('deadline'), ['c up', 'c down']);
 });

@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { readdir, rename, rm } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
-import type { Event } from '../src/api/core-v1.ts';
-import { CONFIG_MAPS, EVENTS, PODS } from './apiserver/kinds.ts';
+import { CONFIG_MAPS, PODS } from './apiserver/kinds.ts';
 import { Cluster, containerOf, isReady, NODE } from './host/cluster.ts';
 import { BUSYBOX_IMAGE, busyboxImage } from './images/images.ts';
 import { TestRegistry } from './images/registry.ts';
@@ -33,20 +31,6 @@ const log = async (pod: string, last: string, container = 'c'): Promise<string> 
   const text = await cluster.host.exec('sh', ['-c', script, last, file], { timeoutMs: 20_000 });
   return text.replaceAll(/^\S+ (stdout|stderr) F /gm, '');
 };
-
-const events = (name: string): readonly Event[] =>
-  (cluster.api.store.list(EVENTS) as unknown as readonly Event[]).filter((e) => e.involvedObject.name === name);
-
-/** Events follow what they tell about: they are waited for. */
-async function whenEvent(name: string, reason: string): Promise<Event> {
-  const found = () => events(name).find((e) => e.reason === reason);
-  const { promise, resolve } = Promise.withResolvers<void>();
-  using _ = cluster.api.store.subscribe(() => found() && resolve());
-  if (!found()) await Promise.race([promise, once(AbortSignal.timeout(20_000), 'abort')]);
-  const event = found();
-  assert.ok(event, `no event ${reason} of ${name}`);
-  return event;
-}
 
 const lines = (text: string): string[] => text.trim().split('\n').filter(Boolean);
 
@@ -116,8 +100,8 @@ test('a pod goes from the API server to Ready and back to gone, and leaves nothi
 test('the events of a pod are those that kubelet writes', async () => {
   cluster.createPod('told', { containers: [sleeper] });
   await cluster.whenPodReady('told');
-  await whenEvent('told', 'Started');
-  const told = events('told').map((e) => `${e.type} ${e.reason} ${e.message} ${e.involvedObject.fieldPath}`);
+  await cluster.whenEvent('told', 'Started');
+  const told = cluster.events('told').map((e) => `${e.type} ${e.reason} ${e.message} ${e.involvedObject.fieldPath}`);
   assert.deepEqual(told.sort(), [
     'Normal Created Container created spec.containers{c}',
     `Normal Pulled Container image "${BUSYBOX_IMAGE}" already present on machine and can be accessed by the pod spec.containers{c}`,
@@ -176,7 +160,7 @@ test('a pod whose ConfigMap is missing says so, and starts when it appears', asy
     containers: [{ ...sleeper, volumeMounts: [{ name: 'v', mountPath: '/v' }] }],
     volumes: [{ name: 'v', configMap: { name: 'late' } }],
   });
-  const event = await whenEvent('waits', 'FailedMount');
+  const event = await cluster.whenEvent('waits', 'FailedMount');
   assert.match(event.message, /MountVolume.SetUp failed for volume "v" : configmap "late" not found/);
   cluster.api.create({
     apiVersion: 'v1',
@@ -204,7 +188,7 @@ test('a container that keeps failing is restarted, then backs off', async () => 
     /^back-off 10s restarting failed container=c pod=crash_default\(/,
   );
   assert.equal(
-    (await whenEvent('crash', 'BackOff')).message,
+    (await cluster.whenEvent('crash', 'BackOff')).message,
     `Back-off restarting failed container c in pod crash_default(${pod.metadata.uid})`,
   );
   await cluster.whenPod('crash', (s) => (s.containerStatuses?.[0]?.restartCount ?? 0) >= 2);
@@ -239,7 +223,7 @@ test('an image that does not exist is named, with the reason', async () => {
     /ErrImagePull|ImagePullBackOff/.test(s.containerStatuses?.[0]?.state?.waiting?.reason ?? ''),
   );
   assert.equal(pod.status?.phase, 'Pending');
-  assert.match((await whenEvent('noimage', 'Failed')).message, /no\/such:1|ErrImagePull/);
+  assert.match((await cluster.whenEvent('noimage', 'Failed')).message, /no\/such:1|ErrImagePull/);
 });
 
 test("an image behind credentials is pulled with the pod's secret, and not without", async () => {
@@ -263,7 +247,7 @@ test("an image behind credentials is pulled with the pod's secret, and not witho
   assert.ok(server.denied > 0);
   cluster.createPod('friend', { containers: [{ ...sleeper, image }], imagePullSecrets: [{ name: 'pull' }] });
   await cluster.whenPodReady('friend');
-  assert.match((await whenEvent('friend', 'Pulled')).message, /^Successfully pulled image/);
+  assert.match((await cluster.whenEvent('friend', 'Pulled')).message, /^Successfully pulled image/);
 });
 
 test('a pod with an unknown volume says which, and harms nobody', async () => {
@@ -271,7 +255,7 @@ test('a pod with an unknown volume says which, and harms nobody', async () => {
     containers: [{ ...sleeper, volumeMounts: [{ name: 'v', mountPath: '/v' }] }],
     volumes: [{ name: 'v', glusterfs: {} }],
   });
-  assert.match((await whenEvent('odd', 'FailedMount')).message, /glusterfs/);
+  assert.match((await cluster.whenEvent('odd', 'FailedMount')).message, /glusterfs/);
   cluster.createPod('even', { containers: [sleeper] });
   await cluster.whenPodReady('even');
 });
@@ -282,7 +266,7 @@ test("a command that does not exist is a RunContainerError in upstream's words",
     /RunContainerError|CrashLoopBackOff/.test(s.containerStatuses?.[0]?.state?.waiting?.reason ?? ''),
   );
   assert.match(
-    (await whenEvent('nostart', 'Failed')).message,
+    (await cluster.whenEvent('nostart', 'Failed')).message,
     /^Error: failed to create containerd task: .*no such file or directory/,
   );
   assert.ok(pod);
@@ -330,7 +314,7 @@ spec:
 
   await cluster.host.writeFile(`${dir}/broken.yaml`, 'apiVersion: v1\n\tkind: Pod\n');
   await cluster.keelson.waitForLog(/broken\.yaml/);
-  assert.match((await whenEvent(NODE, 'FailedValidation')).message, /broken\.yaml:2/);
+  assert.match((await cluster.whenEvent(NODE, 'FailedValidation')).message, /broken\.yaml:2/);
   await cluster.host.writeFile(`${dir}/two.yaml`, manifest('two', 'second'));
   await cluster.whenPodReady(`two-${NODE}`);
 

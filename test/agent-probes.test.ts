@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { createServer as createWebServer, type ServerResponse } from 'node:http';
 import { createServer, type Http2Server, type ServerHttp2Stream } from 'node:http2';
 import { after, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Container, Event, Pod, Probe } from '../src/api/core-v1.ts';
-import { EVENTS, PODS } from './apiserver/kinds.ts';
+import type { Container, Pod, Probe } from '../src/api/core-v1.ts';
+import { PODS } from './apiserver/kinds.ts';
 import { Cluster, containerOf, isReady } from './host/cluster.ts';
 import { BUSYBOX_IMAGE, HTTPD_IMAGE } from './images/images.ts';
 
@@ -39,25 +38,11 @@ async function inside(pod: string, script: string): Promise<string> {
 
 const runs = (name: string) => cluster.whenPod(name, (_, pod) => containerOf(pod, 'c')?.state?.running !== undefined);
 
-/** Events follow what they tell about: they are waited for. */
-async function whenEvent(name: string, reason: string, message: RegExp): Promise<Event> {
-  const found = () =>
-    (cluster.api.store.list(EVENTS) as unknown as readonly Event[]).find(
-      (e) => e.involvedObject.name === name && e.reason === reason && message.test(e.message ?? ''),
-    );
-  const { promise, resolve } = Promise.withResolvers<void>();
-  using _ = cluster.api.store.subscribe(() => found() && resolve());
-  if (!found()) await Promise.race([promise, once(AbortSignal.timeout(30_000), 'abort')]);
-  const event = found();
-  assert.ok(event, `no event ${reason} of ${name}`);
-  return event;
-}
-
 test('a pod is Ready while its readiness probe says so', async () => {
   cluster.createPod('ready', { containers: [{ ...sleeper, readinessProbe: exec('cat /tmp/ready') }] });
   const before = await runs('ready');
   assert.equal(isReady(before.status ?? {}), false);
-  const failed = await whenEvent('ready', 'Unhealthy', /^Readiness probe failed: cat: can't open '\/tmp\/ready'/);
+  const failed = await cluster.whenEvent('ready', /^Unhealthy: Readiness probe failed: cat: can't open '\/tmp\/ready'/);
   assert.equal(failed.type, 'Warning');
   assert.equal(failed.involvedObject.fieldPath, 'spec.containers{c}');
   await inside('ready', 'touch /tmp/ready');
@@ -77,8 +62,8 @@ test('a container that fails its liveness probe is restarted', async () => {
   await inside('live', 'rm /www/alive');
   const again = await cluster.whenPod('live', (s, pod) => containerOf(pod, 'c')?.restartCount === 1 && isReady(s));
   assert.notEqual(containerOf(again, 'c')?.containerID, containerOf(first, 'c')?.containerID);
-  await whenEvent('live', 'Unhealthy', /^Liveness probe failed: HTTP probe failed with statuscode: 404$/);
-  await whenEvent('live', 'Killing', /^Container c failed liveness probe, will be restarted$/);
+  await cluster.whenEvent('live', /^Unhealthy: Liveness probe failed: HTTP probe failed with statuscode: 404$/);
+  await cluster.whenEvent('live', /^Killing: Container c failed liveness probe, will be restarted$/);
 });
 
 test('liveness and readiness wait for startup', async () => {
@@ -87,7 +72,7 @@ test('liveness and readiness wait for startup', async () => {
   const probes = { startupProbe, livenessProbe: asked('liveness'), readinessProbe: asked('readiness') };
   cluster.createPod('slow', { containers: [{ ...sleeper, ...probes }] });
   await runs('slow');
-  await whenEvent('slow', 'Unhealthy', /^Startup probe failed: $/);
+  await cluster.whenEvent('slow', /^Unhealthy: Startup probe failed: $/);
   assert.equal(containerOf(cluster.pod('slow') as Pod, 'c')?.started, false);
   await inside('slow', 'touch /tmp/up');
   const ready = await cluster.whenPodReady('slow');
@@ -100,7 +85,7 @@ test('liveness and readiness wait for startup', async () => {
 test('a container that never starts up is restarted', async () => {
   cluster.createPod('stuck', { containers: [{ ...sleeper, startupProbe: exec('exit 3') }] });
   await cluster.whenPod('stuck', (_, pod) => (containerOf(pod, 'c')?.restartCount ?? 0) > 0);
-  await whenEvent('stuck', 'Killing', /^Container c failed startup probe, will be restarted$/);
+  await cluster.whenEvent('stuck', /^Killing: Container c failed startup probe, will be restarted$/);
 });
 
 test('a TCP port that opens makes a pod Ready', async () => {
@@ -109,7 +94,7 @@ test('a TCP port that opens makes a pod Ready', async () => {
     containers: [{ ...sleeper, command, readinessProbe: { ...often, tcpSocket: { port: 9000 } } }],
   });
   await runs('tcp');
-  await whenEvent('tcp', 'Unhealthy', /^Readiness probe failed: dial tcp \S+:9000: connect: connection refused$/);
+  await cluster.whenEvent('tcp', /^Unhealthy: Readiness probe failed: dial tcp \S+:9000: connect: connection refused$/);
   await inside('tcp', 'touch /tmp/open');
   await cluster.whenPodReady('tcp');
 });
@@ -127,7 +112,10 @@ test('a gRPC server that serves makes a pod Ready', async () => {
   listener.on('connection', (socket) => grpc.emit('connection', socket));
   const readinessProbe = { ...often, grpc: { port: 9100, service: 'db' } };
   cluster.createPod('grpc', { hostNetwork: true, containers: [{ ...sleeper, readinessProbe }] });
-  await whenEvent('grpc', 'Unhealthy', /^Readiness probe failed: service unhealthy \(responded with "NOT_SERVING"\)$/);
+  await cluster.whenEvent(
+    'grpc',
+    /^Unhealthy: Readiness probe failed: service unhealthy \(responded with "NOT_SERVING"\)$/,
+  );
   assert.equal(isReady(cluster.pod('grpc')?.status ?? {}), false);
   status = 1;
   await cluster.whenPodReady('grpc');
@@ -136,10 +124,9 @@ test('a gRPC server that serves makes a pod Ready', async () => {
 test('a command that takes too long has failed', async () => {
   const readinessProbe = { ...exec('sleep 60'), timeoutSeconds: 1 };
   cluster.createPod('hangs', { containers: [{ ...sleeper, readinessProbe }] });
-  await whenEvent(
+  await cluster.whenEvent(
     'hangs',
-    'Unhealthy',
-    /^Readiness probe failed: command timed out: "sh -c sleep 60" timed out after 1s$/,
+    /^Unhealthy: Readiness probe failed: command timed out: "sh -c sleep 60" timed out after 1s$/,
   );
 });
 
@@ -164,7 +151,7 @@ test('a probe that keelson slept through does not cost a container its life', as
   await requested(1);
   await delay(2500); // Longer than the probe's timeout: nobody is there to see it pass.
   cluster.keelson.resume();
-  const told = await whenEvent('slept', 'ProbeWarning', /^Liveness probe warning: not counted as failed/);
+  const told = await cluster.whenEvent('slept', /^ProbeWarning: Liveness probe warning: not counted as failed/);
   assert.match(
     told.message ?? '',
     /because keelson could not run for 2\.\d+s of 2s: Get "http:\/\/\S+:9200\/": context deadline/,

@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { after, before, beforeEach, test } from 'node:test';
-import type { Container, Event, Node, Pod, PodStatus, ResourceRequirements } from '../src/api/core-v1.ts';
+import type { Container, Node, Pod, PodStatus, ResourceRequirements } from '../src/api/core-v1.ts';
 import { quantityMilliValue } from '../src/api/quantity.ts';
-import { EVENTS, NODES, PODS } from './apiserver/kinds.ts';
+import { NODES, PODS } from './apiserver/kinds.ts';
 import { Cluster, containerOf, isReady, NODE } from './host/cluster.ts';
 import { BUSYBOX_IMAGE } from './images/images.ts';
 
@@ -79,17 +78,6 @@ async function cgroups(pod: Pod): Promise<{ readonly pod: readonly string[]; rea
   return { pod: await read(below), container: await read(`${below}/${id}`) };
 }
 
-async function whenEvent(name: string, reason: string): Promise<Event> {
-  const all = () => cluster.api.store.list(EVENTS) as unknown as readonly Event[];
-  const found = () => all().find((e) => e.involvedObject.name === name && e.reason === reason);
-  const { promise, resolve } = Promise.withResolvers<void>();
-  using _ = cluster.api.store.subscribe(() => found() && resolve());
-  if (!found()) await Promise.race([promise, once(AbortSignal.timeout(20_000), 'abort')]);
-  const event = found();
-  assert.ok(event, `no event ${reason} of ${name}`);
-  return event;
-}
-
 test('CPU and memory grow and shrink in the cgroups of a container that goes on', async () => {
   const pod = await start('grows', bounds(100, '64Mi'));
   assert.deepEqual((await cgroups(pod)).container, [`${64 * mebi}`, '20000', '102']);
@@ -113,8 +101,8 @@ test('CPU and memory grow and shrink in the cgroups of a container that goes on'
   );
   const resources = '{"limits":{"cpu":"400m","memory":"128Mi"},"requests":{"cpu":"200m","memory":"128Mi"}}';
   const summary = `{"containers":[{"name":"c","resources":${resources}}],"generation":2}`;
-  assert.equal((await whenEvent('grows', 'ResizeStarted')).message, `Pod resize started: ${summary}`);
-  assert.equal((await whenEvent('grows', 'ResizeCompleted')).message, `Pod resize completed: ${summary}`);
+  assert.equal((await cluster.whenEvent('grows', 'ResizeStarted')).message, `Pod resize started: ${summary}`);
+  assert.equal((await cluster.whenEvent('grows', 'ResizeCompleted')).message, `Pod resize completed: ${summary}`);
 });
 
 test('a container whose policy wants it is restarted for new memory, and not for CPU', async () => {
@@ -133,7 +121,7 @@ test('a container whose policy wants it is restarted for new memory, and not for
     container: [`${128 * mebi}`, '60000', '307'],
   });
   assert.notEqual(containerOf(resized, 'c')?.containerID, containerOf(pod, 'c')?.containerID);
-  assert.equal((await whenEvent('restarts', 'Killing')).message, 'Container c resize requires restart');
+  assert.equal((await cluster.whenEvent('restarts', 'Killing')).message, 'Container c resize requires restart');
 });
 
 test('a sidecar is resized beside its pod, and a pod as a whole with the container that leaves its limits to it', async () => {
@@ -169,7 +157,7 @@ test('what the node can never give is infeasible, until something else is asked 
   assert.deepEqual([reason, message, observedGeneration], ['Infeasible', text, 2]);
   assert.deepEqual(status?.containerStatuses?.[0]?.allocatedResources, { cpu: '100m' });
   assert.equal((await cgroups(pod)).container[2], '102');
-  assert.ok((await whenEvent('greedy', 'ResizeInfeasible')).message.startsWith('Pod resize Infeasible: {'));
+  assert.ok((await cluster.whenEvent('greedy', 'ResizeInfeasible')).message.startsWith('Pod resize Infeasible: {'));
   await resize('greedy', requests(200));
   await whenResized('greedy', 200);
 });
@@ -181,7 +169,7 @@ test('what others hold is waited for, and given when they are gone', async () =>
   const { status } = await cluster.whenPod('waits', (s) => pending(s) !== undefined);
   const text = `Node didn't have enough resource: cpu, requested: 500, used: ${room - 300}, capacity: ${room}`;
   assert.deepEqual([pending(status)?.reason, pending(status)?.message], ['Deferred', text]);
-  await whenEvent('waits', 'ResizeDeferred');
+  await cluster.whenEvent('waits', 'ResizeDeferred');
   await cluster.kubectl('delete', 'pod', 'big', '--wait=false');
   await whenResized('waits', 500);
   assert.equal((await cgroups(pod)).container[2], '512');
@@ -224,7 +212,10 @@ test('memory in use is not taken away, but as soon as it is free, over a restart
   assert.equal(containerOf(pod, 'c')?.resources?.limits?.['memory'], '96Mi');
   assert.equal(status?.containerStatuses?.[0]?.resources?.limits?.['memory'], '96Mi');
   assert.equal(status?.containerStatuses?.[0]?.allocatedResources?.['memory'], '24Mi');
-  assert.match((await whenEvent('hoards', 'ResizeError')).message, /^Pod resize error: \{.*"error":"cannot decrease/);
+  assert.match(
+    (await cluster.whenEvent('hoards', 'ResizeError')).message,
+    /^Pod resize error: \{.*"error":"cannot decrease/,
+  );
   await cluster.keelson.kill('SIGKILL');
   const id = containerOf(pod, 'c')?.containerID?.replace('containerd://', '') ?? '';
   await cluster.host.cri().runtime.execSync(id, ['rm', '/dev/shm/x'], 10, signal);
@@ -241,7 +232,7 @@ test('a pod for which there is no room fails with the reason', async () => {
   assert.equal(status?.reason, 'OutOfcpu');
   const lack = `Node didn't have enough resource: cpu, requested: 200, used: ${room - 100}, capacity: ${room}`;
   assert.equal(status?.message, `Pod was rejected: ${lack}`);
-  assert.equal((await whenEvent('second', 'OutOfcpu')).message, lack);
+  assert.equal((await cluster.whenEvent('second', 'OutOfcpu')).message, lack);
 });
 
 test('a pod that wants a host port which is taken fails with the reason', async () => {
@@ -271,7 +262,7 @@ test('a critical static pod gets the room of a pod that is not', async () => {
   assert.deepEqual([status?.reason, status?.message], ['Preempting', 'Preempted in order to admit critical pod']);
   const disruption = await cluster.whenPod('victim', (s) => condition(s, 'DisruptionTarget') !== undefined);
   assert.equal(condition(disruption.status, 'DisruptionTarget')?.reason, 'TerminationByKubelet');
-  assert.equal((await whenEvent('victim', 'Preempting')).type, 'Warning');
+  assert.equal((await cluster.whenEvent('victim', 'Preempting')).type, 'Warning');
   await cluster.whenPodReady(`vital-${NODE}`);
   assert.ok(isReady(cluster.pod('bystander')?.status ?? {}));
   await cluster.host.exec('rm', ['/etc/kubernetes/manifests/vital.yaml']);

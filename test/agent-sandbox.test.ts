@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
-import type { Container, Event, PodSpec } from '../src/api/core-v1.ts';
-import { EVENTS, PODS } from './apiserver/kinds.ts';
+import type { Container, PodSpec } from '../src/api/core-v1.ts';
+import { PODS } from './apiserver/kinds.ts';
 import type { DraftObject } from './apiserver/objects.ts';
 import { Cluster, containerOf, NODE } from './host/cluster.ts';
 import { BUSYBOX_IMAGE, HTTPD_IMAGE } from './images/images.ts';
@@ -42,17 +41,9 @@ const fields = (text = ''): Readonly<Record<string, string>> =>
       .map(([key = '', value = '']) => [key, value.trim()]),
   );
 
-/** Events follow what they tell about: they are waited for. */
-async function whenEvent(name: string, reason: string): Promise<string> {
-  const all = () => cluster.api.store.list(EVENTS) as unknown as readonly Event[];
-  const found = () => all().find((e) => e.involvedObject.name === name && e.reason === reason);
-  const { promise, resolve } = Promise.withResolvers<void>();
-  using _ = cluster.api.store.subscribe(() => found() && resolve());
-  if (!found()) await Promise.race([promise, once(AbortSignal.timeout(20_000), 'abort')]);
-  const event = found();
-  assert.ok(event, `no event ${reason} of ${name}`);
-  return event.message;
-}
+/** What was said. */
+const whenEvent = async (name: string, reason: string): Promise<string> =>
+  (await cluster.whenEvent(name, reason)).message;
 
 const status = 'cat /proc/self/status';
 

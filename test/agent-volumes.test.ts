@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import type { Event, PersistentVolume, PersistentVolumeClaim, PodSpec } from '../src/api/core-v1.ts';
-import { CONFIG_MAPS, EVENTS, PERSISTENT_VOLUME_CLAIMS } from './apiserver/kinds.ts';
+import { CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS } from './apiserver/kinds.ts';
 import type { DraftObject } from './apiserver/objects.ts';
 import { Cluster, NODE } from './host/cluster.ts';
 import { BUSYBOX_IMAGE } from './images/images.ts';
@@ -34,19 +33,6 @@ async function inside(pod: string, script: string): Promise<string> {
     .trim();
   assert.equal(exitCode ?? 0, 0, said);
   return said;
-}
-
-async function whenEvent(about: string, matches: (event: Event) => boolean): Promise<Event> {
-  const found = () =>
-    (cluster.api.store.list(EVENTS) as unknown as readonly Event[]).find(
-      (event) => event.involvedObject.name === about && matches(event),
-    );
-  const { promise, resolve } = Promise.withResolvers<void>();
-  using _ = cluster.api.store.subscribe(() => found() && resolve());
-  if (!found()) await Promise.race([promise, once(AbortSignal.timeout(30_000), 'abort')]);
-  const event = found();
-  assert.ok(event, `no such event about ${about}\n${cluster.keelson.lines.slice(-40).join('\n')}`);
-  return event;
 }
 
 const create = (object: object) => cluster.api.create(object as DraftObject);
@@ -105,7 +91,7 @@ test('a pod waits until its claim is bound to a local disk, which belongs to its
   await host('mkdir -p /run/disks/a/sub; echo old > /run/disks/a/sub/file; ln -s /etc /run/disks/a/link');
   createClaim('local', { local: { path: '/run/disks/a' }, ...onThisNode }, { bound: false });
   cluster.createPod('local', { ...claimVolume('local'), securityContext: { fsGroup: 2000, runAsUser: 1000 } });
-  const event = await whenEvent('local', (e) => e.reason === 'FailedMount');
+  const event = await cluster.whenEvent('local', (e) => e.reason === 'FailedMount');
   assert.equal(
     event.message,
     'Unable to attach or mount volumes: unmounted volumes=[data], unattached volumes=[], failed to process volumes=[data]: error processing PVC default/local: PVC is not bound',
@@ -141,7 +127,7 @@ test('a claim of a host path, read-only, and one that was made for its pod', asy
     containers: [{ ...sleeper, volumeMounts: [{ name: 'scratch', mountPath: '/s' }] }],
     volumes: [{ name: 'scratch', ephemeral: { volumeClaimTemplate: { spec: {} } } }],
   });
-  const event = await whenEvent('brings', (e) => e.reason === 'FailedMount');
+  const event = await cluster.whenEvent('brings', (e) => e.reason === 'FailedMount');
   assert.match(event.message, /failed to fetch PVC from API server: persistentvolumeclaims "brings-scratch" not found/);
   await host('mkdir -p /run/disks/c');
   const { uid = '' } = pod.metadata;
@@ -195,18 +181,18 @@ test('a local disk is formatted once, shared by its pods and let go by the last'
 test('volumes that cannot be are named, with what to do', async () => {
   createClaim('gone', { local: { path: '/run/disks/none' } });
   cluster.createPod('gone', claimVolume('gone'));
-  const gone = await whenEvent('gone', (e) => e.reason === 'FailedMount');
+  const gone = await cluster.whenEvent('gone', (e) => e.reason === 'FailedMount');
   assert.match(
     gone.message,
     /^MountVolume.NewMounter initialization failed for volume "pv-gone" : path "\/run\/disks\/none" does not exist/,
   );
   createClaim('csi', { csi: { driver: 'csi.test' } });
   cluster.createPod('csi', claimVolume('csi'));
-  const csi = await whenEvent('csi', (e) => e.reason === 'FailedMount');
+  const csi = await cluster.whenEvent('csi', (e) => e.reason === 'FailedMount');
   assert.match(csi.message, /PV pv-csi: CSI driver "csi.test" is not supported by keelson/);
   createClaim('nfs', { nfs: { server: '127.0.0.1', path: '/none' } });
   cluster.createPod('nfs', claimVolume('nfs'));
-  const nfs = await whenEvent('nfs', (e) => e.reason === 'FailedMount');
+  const nfs = await cluster.whenEvent('nfs', (e) => e.reason === 'FailedMount');
   assert.match(nfs.message, /^MountVolume.SetUp failed for volume "pv-nfs" : /);
   await host('mkdir /run/disks/none');
   await cluster.whenPodReady('gone');
@@ -359,7 +345,7 @@ test('what a pod leaves behind when keelson is killed is found, unmounted and re
   }
   await cluster.startKeelson();
   const about = (event: Event) => event.reason === 'OrphanedPodRemoved' && event.message.includes(uid);
-  const event = await whenEvent(NODE, about);
+  const event = await cluster.whenEvent(NODE, about);
   assert.equal(event.count ?? 1, 1);
   assert.equal(await mounts(), '0');
   assert.ok(!existsSync(cluster.host.path(`/var/lib/kubelet/pods/${uid}`)));

@@ -1,9 +1,10 @@
+import { once } from 'node:events';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { ContainerStatus, Pod, PodStatus } from '../../src/api/core-v1.ts';
+import type { ContainerStatus, Event, Pod, PodStatus } from '../../src/api/core-v1.ts';
 import type { OciImage } from '../../src/lib/oci-image.ts';
-import { NODES, PODS } from '../apiserver/kinds.ts';
+import { EVENTS, NODES, PODS } from '../apiserver/kinds.ts';
 import type { ApiObject, DraftObject } from '../apiserver/objects.ts';
 import { StandInApiServer } from '../apiserver/server.ts';
 import { busyboxImage, httpdImage } from '../images/images.ts';
@@ -162,6 +163,34 @@ export class Cluster implements AsyncDisposable {
       this.api.until(PODS, 'default', name, (pod) => pod === undefined, signal),
       `pod ${name} is gone`,
     );
+  }
+
+  /** What was told about the object of this name, at any time. */
+  events(name: string): readonly Event[] {
+    return (this.api.store.list(EVENTS) as unknown as readonly Event[]).filter((e) => e.involvedObject.name === name);
+  }
+
+  /**
+   * The first event about the object that matches: by its reason, by a pattern for `Reason: message`, or as the
+   * function says. Events follow what they tell about: they are waited for.
+   */
+  async whenEvent(
+    name: string,
+    what: string | RegExp | ((event: Event) => boolean),
+    timeoutMs = 30_000,
+  ): Promise<Event> {
+    const matches = (event: Event) => {
+      if (typeof what === 'string') return event.reason === what;
+      return what instanceof RegExp ? what.test(`${event.reason}: ${event.message}`) : what(event);
+    };
+    const found = () => this.events(name).find(matches);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    using _ = this.api.store.subscribe(() => found() && resolve());
+    if (!found()) await Promise.race([promise, once(AbortSignal.timeout(timeoutMs), 'abort')]);
+    const event = found();
+    if (event) return event;
+    const told = this.events(name).map((e) => `${e.reason}: ${e.message}`);
+    throw new Error(`no event ${what} of ${name}; told was:\n${told.join('\n')}`);
   }
 
   /** kubectl as the administrator, on the host. */
