@@ -38,15 +38,13 @@ function input(changes: Partial<NodeStatusInput>): NodeStatusInput {
   });
 }
 
-test('the Node is what a kubelet registers and keeps, but for its version and features', () => {
+test('the Node is what a kubelet registers and keeps, but for its version', () => {
   const first = generateNodeStatus(input({}));
   const status = generateNodeStatus(input({ previous: first, now: beat }));
   const node = generateNode(goldenSettings, goldenFacts, status);
   const expected = golden.status ?? {};
   assert.deepEqual(node.status, {
     ...expected,
-    // Served with the kubelet's own port, which keelson does not have yet.
-    declaredFeatures: expected.declaredFeatures?.filter((name) => name !== 'ExtendWebSocketsToKubelet'),
     nodeInfo: { ...expected.nodeInfo, kubeletVersion: 'v1.36.2+keelson.0.1.0' },
   });
   assert.deepEqual(node.metadata.labels, golden.metadata.labels);

@@ -49,6 +49,7 @@ export const kubeletVersion = (own: string) => `${kubernetesVersion}+keelson.${o
 
 /** Features by which the scheduler and the API server choose nodes, or refuse what a node cannot do (KEP-5328); sorted. */
 const declaredFeatures: readonly string[] = [
+  'ExtendWebSocketsToKubelet',
   'InPlacePodLevelResourcesVerticalScaling',
   'InPlacePodVerticalScalingInitContainers',
   'RestartAllContainersOnContainerExits',
