@@ -336,6 +336,64 @@ describe('pods that are deleted', { concurrency: 8 }, () => {
     await cluster.whenPodGone('no-image');
   });
 
+  const until = 'while [ ! -e /tmp/end ]; do sleep 0.1; done';
+  const outcomes: Record<string, { readonly container: Container; readonly phase: string; readonly pending?: true }> = {
+    'that succeeds': { container: sh(`trap "exit 0" TERM; ${until}`), phase: 'Succeeded' },
+    'that fails': { container: sh(`trap "exit 1" TERM; ${until}`), phase: 'Failed' },
+    'that never ran': { container: sh(idle, { image: 'registry.test/nothing:1' }), phase: 'Failed', pending: true },
+  };
+  for (const restartPolicy of ['Always', 'Never'] as const) {
+    for (const [index, [what, { container, phase, pending }]] of Object.entries(outcomes).entries()) {
+      test(`a container ${what} decides the phase that stays, under ${restartPolicy}`, async () => {
+        const name = `phase-${restartPolicy.toLowerCase()}-${index}`;
+        cluster.createPod(name, { restartPolicy, containers: [container] }, { finalizers: ['example.com/hold'] });
+        await cluster.whenPod(name, (s, p) =>
+          pending ? containerOf(p, 'c')?.state?.waiting?.message !== undefined : isReady(s),
+        );
+        await remove(name);
+        const pod = await cluster.whenPod(name, isOver);
+        assert.equal(pod.status?.phase, phase);
+        assert.equal(stateOf(containerOf(pod, 'c')), 'terminated');
+        await cluster.kubectl('patch', 'pod', name, '--type=merge', '-p', '{"metadata":{"finalizers":null}}');
+        await cluster.whenPodGone(name);
+      });
+    }
+  }
+
+  test('during initialisation: what has begun ends, and nothing more begins', async () => {
+    using seen = watch('unborn');
+    cluster.createPod('unborn', {
+      terminationGracePeriodSeconds: 30,
+      initContainers: [
+        sh(idle, { name: 'side', restartPolicy: 'Always' }),
+        sh(idle, { name: 'first' }),
+        sh('true', { name: 'second' }),
+      ],
+      containers: [sh(idle)],
+    });
+    await cluster.whenPod('unborn', (s) => stateOf(s.initContainerStatuses?.[1]) === 'running');
+    await remove('unborn');
+    await cluster.whenPodGone('unborn');
+    const last = seen.pods().at(-1)?.status;
+    assert.deepEqual(last?.initContainerStatuses?.map(stateOf), ['terminated', 'terminated', 'waiting']);
+    assert.deepEqual(last?.containerStatuses?.map(stateOf), ['waiting']);
+    assert.equal(last?.phase, 'Failed');
+  });
+
+  test('and created anew under the same name at once', async () => {
+    const spec = {
+      terminationGracePeriodSeconds: 10,
+      containers: [sh('trap "sleep 2; exit 0" TERM; while :; do sleep 0.1; done')],
+    };
+    cluster.createPod('again', spec);
+    const first = await cluster.whenPodReady('again');
+    await remove('again', '--force', '--grace-period=0');
+    cluster.createPod('again', spec);
+    const second = await cluster.whenPodReady('again');
+    assert.notEqual(second.metadata.uid, first.metadata.uid);
+    assert.equal(containerOf(second, 'c')?.restartCount, 0);
+  });
+
   test('one with a finalizer has ended, and stays until that is taken away', async () => {
     cluster.createPod('held', { containers: [sh(idle)] }, { finalizers: ['example.com/hold'] });
     await cluster.whenPodReady('held');
