@@ -169,10 +169,13 @@ test('restarts are counted on where the runtime has forgotten the containers', a
   const pod = cluster.pod('terminal');
   const { runtime } = cluster.host.cri();
   const labelSelector = { 'io.kubernetes.pod.uid': pod?.metadata.uid ?? '' };
+  // Awake, keelson might start the container once more in the sandbox that is being taken away.
+  cluster.keelson.pause();
   for (const { id } of await runtime.listPodSandbox({ labelSelector }, signal)) {
     await runtime.stopPodSandbox(id ?? '', signal);
     await runtime.removePodSandbox(id ?? '', signal);
   }
+  cluster.keelson.resume();
   const again = await cluster.whenPod('terminal', (s) => {
     const [status] = s.containerStatuses ?? [];
     return status?.state?.running !== undefined && status.restartCount === 1;
