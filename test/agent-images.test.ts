@@ -72,7 +72,7 @@ before(async () => {
       images: [
         ...['public', 'broken'].map((n) => busyboxImage(`${open}/${n}:1`)),
         ...['one', 'two', 'three'].map((n) => ownLayer(`${open}/${n}:1`)),
-        ownLayer(`${open}/large:1`, 8 * 1024 * 1024),
+        ...['large', 'unwanted'].map((n) => ownLayer(`${open}/${n}:1`, 8 * 1024 * 1024)),
       ],
     }).start(),
   ];
@@ -247,4 +247,18 @@ test('no more pulls run at a time than are allowed, and a long one says how far 
   registry.layerBytesPerTick = undefined;
   for (const name of ['large', 'one', 'two', 'three']) await cluster.whenPodReady(name);
   assert.equal(registry.mostAtOnce, 2);
+});
+
+test('a pod that is deleted while its image is pulled does not wait for it', async () => {
+  const [, , registry] = registries;
+  assert.ok(registry);
+  // At this pace the layer would take an hour.
+  registry.layerBytesPerTick = 1024;
+  const { promise: pulling, resolve } = Promise.withResolvers<void>();
+  registry.onLayer = () => resolve();
+  createPod('leaves', { image: `${open}/unwanted:1` });
+  await pulling;
+  await cluster.kubectl('delete', 'pod', 'leaves', '--wait=false');
+  await cluster.whenPodGone('leaves');
+  registry.layerBytesPerTick = undefined;
 });
