@@ -69,6 +69,7 @@ interface Case {
   readonly observed?: ObservedPod;
   readonly probes?: ProbeView;
   readonly backoffs?: ReadonlyMap<string, RestartBackoff>;
+  readonly restartForResize?: ReadonlySet<string>;
   readonly expect: Record<string, unknown>;
 }
 
@@ -307,6 +308,18 @@ const cases: Record<string, Case> = {
     probes: failing('a3', 'liveness'),
     expect: { kill: ['a3'], waiting: ['a CrashLoopBackOff 19'] },
   },
+  'a kill for another definition waits for nothing': {
+    observed: observe(
+      [sandbox()],
+      [container('a', { attempt: 3, hash: 'other' }), exited('a', 1, { attempt: 2 }), container('b')],
+    ),
+    expect: { kill: ['a3'], start: ['container a 4'] },
+  },
+  'nor does one for other resources': {
+    observed: observe([sandbox()], [container('a', { attempt: 3 }), exited('a', 1, { attempt: 2 }), container('b')]),
+    restartForResize: new Set(['a3']),
+    expect: { kill: ['a3'], start: ['container a 4'] },
+  },
   'a container in an unknown state is killed before it is started again': {
     observed: observe([sandbox()], [container('a', { state: 'unknown' }), container('b')]),
     expect: { kill: ['a0'], start: ['container a 1'] },
@@ -473,6 +486,7 @@ for (const [sentence, c] of Object.entries(cases)) {
       observed: c.observed && deepFreeze(c.observed),
       probes: c.probes ?? noProbes,
       backoffs: c.backoffs ?? new Map(),
+      ...(c.restartForResize ? { restartForResize: c.restartForResize } : {}),
       maxBackoffMs: 300_000,
       now,
     });

@@ -41,7 +41,7 @@ export const startNow = (kind: Kind, container: Container | EphemeralContainer, 
   start: { kind, container, attempt },
 });
 
-/** Starts a container whose definition is another than that of its last run: at once, whatever became of that. */
+/** Starts a container whose definition or resources are others than those of its last run: at once, whatever became of that. */
 export const startChanged = (kind: Kind, container: Container, last: ObservedContainer): Verdict => ({
   type: 'start',
   start: { kind, container, attempt: last.attempt + 1 },
@@ -66,7 +66,8 @@ export function replace(input: ActionInput, kind: Kind, container: Container, ki
   const runs = input.observed?.containers.filter((c) => c.name === name) ?? [];
   const attempt = (runs[0]?.attempt ?? -1) + 1;
   const start: StartAction = { kind, container, attempt };
-  if (kill.reason === 'Changed' && runs[0]) return { ...startChanged(kind, container, runs[0]), kill } as Verdict;
+  const changes = kill.reason === 'Changed' || kill.reason === 'Resize';
+  if (changes && runs[0]) return { ...startChanged(kind, container, runs[0]), kill } as Verdict;
   const before = runs.find((c) => c.state === 'exited');
   if (!before) return { type: 'start', start, kill };
   const next = nextReplacement(input.backoffs.get(name), before, input.maxBackoffMs);
