@@ -50,6 +50,8 @@ export function upgradeAtRuntime(
     );
     signal.addEventListener('abort', onAbort, { once: true });
     request.once('upgrade', (response, socket: Socket, head) => {
+      // Keys that somebody types are not to wait for each other.
+      socket.setNoDelay(true);
       // Until somebody takes it up.
       socket.on('error', () => {});
       settle(() => resolve({ socket, response, head }));

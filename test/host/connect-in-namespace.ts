@@ -11,7 +11,7 @@ interface Wanted {
 }
 
 process.on('message', ({ id, port, address }: Wanted) => {
-  const socket = connect({ port, host: address, allowHalfOpen: true });
+  const socket = connect({ port, host: address, allowHalfOpen: true, noDelay: true });
   // What the other side says first is the parent's to read.
   socket.pause();
   socket.once('connect', () => process.send?.({ id }, socket));
