@@ -1,3 +1,4 @@
+import { benchExec, execTable } from './exec.ts';
 import { benchLogs, logsTable } from './logs.ts';
 import { benchPods, podsTable } from './pods.ts';
 import { benchProbes, probesTable } from './probes.ts';
@@ -5,6 +6,10 @@ import { benchServices, servicesTable } from './services.ts';
 
 /** `npm run bench -- <name>`: a readable table on stderr, one line of JSON on stdout. */
 const benches: Readonly<Record<string, () => Promise<{ readonly figures: object; readonly table: string }>>> = {
+  exec: async () => {
+    const figures = await benchExec();
+    return { figures, table: execTable(figures) };
+  },
   logs: async () => {
     const figures = await benchLogs();
     return { figures, table: logsTable(figures) };
