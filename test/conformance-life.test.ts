@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
-import type { Container, ContainerStatus, Event, Pod, PodSpec, PodStatus } from '../src/api/core-v1.ts';
-import { EVENTS, PODS } from './apiserver/kinds.ts';
+import type { Container, ContainerStatus, Pod, PodSpec, PodStatus } from '../src/api/core-v1.ts';
+import { PODS } from './apiserver/kinds.ts';
 import type { DraftObject } from './apiserver/objects.ts';
 import type { Change } from './apiserver/store.ts';
 import { Cluster, containerOf, isReady } from './host/cluster.ts';
@@ -44,20 +43,6 @@ function watch(name: string): { readonly changes: Change[]; readonly pods: () =>
   });
   const pods = () => changes.filter((c) => c.type !== 'DELETED').map((c) => c.object as unknown as Pod);
   return { changes, pods, [Symbol.dispose]: () => subscription[Symbol.dispose]() };
-}
-
-const eventsOf = (name: string): readonly Event[] =>
-  (cluster.api.store.list(EVENTS) as unknown as readonly Event[]).filter((e) => e.involvedObject.name === name);
-
-/** Events follow what they tell about: they are waited for. */
-async function whenEvent(name: string, reason: string): Promise<Event> {
-  const found = () => eventsOf(name).find((e) => e.reason === reason);
-  const { promise, resolve } = Promise.withResolvers<void>();
-  using _ = cluster.api.store.subscribe(() => found() && resolve());
-  if (!found()) await Promise.race([promise, once(AbortSignal.timeout(30_000), 'abort')]);
-  const event = found();
-  assert.ok(event, `no event ${reason} of ${name}: ${JSON.stringify(eventsOf(name).map((e) => e.message))}`);
-  return event;
 }
 
 /** Waits on the host for a line in a container's log. */
@@ -148,7 +133,10 @@ describe('containers that end', { concurrency: 6 }, () => {
       return c?.restartCount === 1 && c.state?.running !== undefined && p.status?.observedGeneration === 2;
     });
     assert.equal(containerOf(pod, 'c')?.image, OTHER_IMAGE);
-    assert.equal((await whenEvent('image', 'Killing')).message, 'Container c definition changed, will be restarted');
+    assert.equal(
+      (await cluster.whenEvent('image', 'Killing')).message,
+      'Container c definition changed, will be restarted',
+    );
   });
 
   test('a container that never starts up comes back at once, at once, and then after ten seconds', async () => {
@@ -322,7 +310,7 @@ describe('pods that are deleted', { concurrency: 8 }, () => {
       containers: [sh(idle, { volumeMounts: [{ name: 'v', mountPath: '/v' }] })],
       volumes: [{ name: 'v', configMap: { name: 'never-there' } }],
     });
-    await whenEvent('no-volume', 'FailedMount');
+    await cluster.whenEvent('no-volume', 'FailedMount');
     await remove('no-volume');
     await cluster.whenPodGone('no-volume');
   });
@@ -424,7 +412,7 @@ describe('pods that are deleted', { concurrency: 8 }, () => {
     await cluster.host.exec('sleep', ['3']);
     await cluster.host.cri().runtime.execSync(id, ['touch', '/tmp/end'], 10, signal);
     await cluster.whenPodGone('dying');
-    const said = eventsOf('dying').map((e) => e.message);
+    const said = cluster.events('dying').map((e) => e.message);
     assert.ok(!said.some((text) => text.startsWith('Liveness probe failed')), said.join('\n'));
   });
 });
@@ -682,7 +670,7 @@ describe('probes', { concurrency: 6 }, () => {
     cluster.createPod('unready', {
       containers: [sh(idle, { readinessProbe: { ...exec('false'), periodSeconds: 1, failureThreshold: 1 } })],
     });
-    await whenEvent('unready', 'Unhealthy');
+    await cluster.whenEvent('unready', 'Unhealthy');
     const pod = cluster.pod('unready');
     assert.deepEqual([isReady(pod?.status ?? {}), pod?.status?.containerStatuses?.[0]?.restartCount], [false, 0]);
   });
