@@ -3,6 +3,7 @@ import { benchLogs, logsTable } from './logs.ts';
 import { benchPods, podsTable } from './pods.ts';
 import { benchProbes, probesTable } from './probes.ts';
 import { benchServices, servicesTable } from './services.ts';
+import { benchStats, statsTable } from './stats.ts';
 
 /** `npm run bench -- <name>`: a readable table on stderr, one line of JSON on stdout. */
 const benches: Readonly<Record<string, () => Promise<{ readonly figures: object; readonly table: string }>>> = {
@@ -25,6 +26,10 @@ const benches: Readonly<Record<string, () => Promise<{ readonly figures: object;
   services: async () => {
     const figures = await benchServices();
     return { figures, table: servicesTable(figures) };
+  },
+  stats: async () => {
+    const figures = await benchStats();
+    return { figures, table: statsTable(figures) };
   },
 };
 

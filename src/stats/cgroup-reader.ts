@@ -68,6 +68,7 @@ export class CgroupReader {
   readonly #layout: CgroupLayout;
   /** Files that this kernel does not have: asking again for each of hundreds of cgroups would cost more than the reading. */
   readonly #absent = new Set<string>();
+  readonly #present = new Set<string>();
 
   constructor(layout: CgroupLayout) {
     this.#layout = layout;
@@ -103,9 +104,13 @@ export class CgroupReader {
     // The root of a hierarchy lacks files that all others have.
     const key = isRoot ? `/${file}` : file;
     if (this.#absent.has(key)) return '';
-    const path = join(folder, file);
+    // Not `join`: it would leave more behind than the file's own text.
+    const path = `${folder}/${file}`;
     const text = readText(path);
-    if (text === '' && !existsSync(path) && existsSync(folder)) this.#absent.add(key);
+    if (text !== '') this.#present.add(key);
+    else if (!this.#present.has(key) && existsSync(folder)) {
+      (existsSync(path) ? this.#present : this.#absent).add(key);
+    }
     return text;
   }
 }

@@ -4,6 +4,8 @@ export type Sink = (chunk: Uint8Array) => Promise<void>;
 const bufferBytes = 256 * 1024;
 /** No line is longer: names and labels of Kubernetes are bounded, and `bytes` checks the rest. */
 const reserveBytes = 16 * 1024;
+const smallDigits = 9;
+const smallBound = 10 ** smallDigits;
 const [zero, minus, point, newline, space] = [48, 45, 46, 10, 32];
 
 /** A few buffers are kept for the next scrape. */
@@ -18,6 +20,7 @@ export class TextWriter {
   readonly #sink: Sink;
   #buffer: Buffer;
   #at = 0;
+  readonly #moments = new Map<number, Uint8Array>();
 
   constructor(sink: Sink) {
     this.#sink = sink;
@@ -57,11 +60,18 @@ export class TextWriter {
   value(value: number, decimals: number, at: number | undefined): void {
     this.#buffer[this.#at++] = space;
     this.#number(value, decimals);
-    if (at !== undefined) {
-      this.#buffer[this.#at++] = space;
-      this.#number(at, 0);
+    if (at === undefined) this.#buffer[this.#at++] = newline;
+    else this.bytes(this.#moment(at));
+  }
+
+  /** The same few moments end all lines of a scrape. */
+  #moment(at: number): Uint8Array {
+    let bytes = this.#moments.get(at);
+    if (!bytes) {
+      bytes = prepared(` ${at}\n`);
+      this.#moments.set(at, bytes);
     }
-    this.#buffer[this.#at++] = newline;
+    return bytes;
   }
 
   #number(value: number, decimals: number): void {
@@ -94,12 +104,23 @@ export class TextWriter {
 
   /** A whole number with at least so many digits. */
   #digits(value: number, least: number): void {
+    if (value < smallBound) {
+      this.#smallDigits(value | 0, least);
+      return;
+    }
+    // In two halves of small integers, which the engine counts with without leaving anything behind.
+    const high = Math.floor(value / smallBound);
+    this.#digits(high, 1);
+    this.#smallDigits((value - high * smallBound) | 0, smallDigits);
+  }
+
+  #smallDigits(value: number, least: number): void {
     let digits = 1;
     for (let bound = 10; bound <= value; bound *= 10) digits++;
     if (digits < least) digits = least;
     let rest = value;
     for (let index = this.#at + digits - 1; index >= this.#at; index--) {
-      const next = Math.floor(rest / 10);
+      const next = (rest / 10) | 0;
       this.#buffer[index] = zero + (rest - next * 10);
       rest = next;
     }
