@@ -243,6 +243,33 @@ test('followers that go leave nothing open', async () => {
   assert.ok(openFiles() <= before, `${openFiles()} open files, ${before} before`);
 });
 
+test('a thousand requests that cannot be answered leave nothing open', async () => {
+  await cluster.whenPodReady('quiet');
+  const openFiles = () => readdirSync(`/proc/${cluster.keelson.pid}/fd`).length;
+  const kinds = [
+    '/containerLogs/default/nobody/c',
+    '/containerLogs/default/quiet/nobody',
+    '/containerLogs/default/quiet/c?previous=true',
+    '/containerLogs/default/quiet/c?tailLines=-1',
+    '/containerLogs/default/quiet/c?sinceTime=2999-01-01T00:00:00Z',
+    '/exec/default/quiet/c?command=true&output=1',
+    '/attach/default/nobody/c?output=1',
+    '/portForward/default/nobody',
+    '/nothing/here',
+    '/stats/nothing',
+  ];
+  const round = () => Promise.all([...kinds, ...kinds].map((path) => askNode(path)));
+  await round();
+  const before = openFiles();
+  for (let i = 0; i < 50; i++) {
+    const answers = await round();
+    assert.ok(answers.every(({ status, text: body }) => status < 600 && (status >= 400 || body === '')));
+  }
+  const signal = AbortSignal.timeout(10_000);
+  while (openFiles() > before && !signal.aborted) await askNode('/healthz');
+  assert.ok(openFiles() <= before, `${openFiles()} open files, ${before} before`);
+});
+
 /** Follows until something has come, and hangs up. */
 async function followAndLeave(pod: string): Promise<void> {
   const identity = cluster.api.pki.client('admin', ['system:masters']);
