@@ -295,9 +295,31 @@ cgroup_driver() {
     if containerd config dump | grep -q 'SystemdCgroup = true'; then echo systemd; else echo cgroupfs; fi
 }
 
+# The authority behind the certificate that the API server shows to nodes; a config.yaml knows it, or kubectl logs is refused.
+cluster_ca() {
+    local file
+    for file in $etc/cluster-ca.crt /etc/kubernetes/pki/ca.crt; do
+        [[ ! -e $file ]] || { echo $file; return; }
+    done
+}
+
+# The part of a new config.yaml about those who ask the node; nothing where there is no cluster.
+authentication() {
+    local ca
+    ca=$(cluster_ca)
+    [[ ! $ca ]] || printf 'authentication:\n  x509:\n    clientCAFile: %s\n' "$ca"
+}
+
 configure_keelson() {
     local args="--config=$etc/config.yaml"
     mkdir -p $etc
+    if [[ $server ]]; then
+        say "Joining $server"
+        KEELSON_SERVER=$server KEELSON_TOKEN=$token KEELSON_CA_CERT_HASH=$hash \
+            "$node" $prefix/dist/join.js $etc/kubeconfig $etc/cluster-ca.crt || die 'cannot join: see above'
+        note "wrote $etc/kubeconfig"
+        kubeconfig=$etc/kubeconfig changed=yes
+    fi
     if [[ -e $etc/config.yaml ]]; then
         say "Configuration: $etc/config.yaml stays as it is"
     else
@@ -315,20 +337,16 @@ cgroupDriver: $(cgroup_driver)
 staticPodPath: $manifests
 # The pods' addresses while no cluster gives the node a range.
 podCIDR: 10.244.0.0/24
+$(authentication)
 ---
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 mode: nftables
 C
     fi
-    if [[ $server ]]; then
-        say "Joining $server"
-        KEELSON_SERVER=$server KEELSON_TOKEN=$token KEELSON_CA_CERT_HASH=$hash \
-            "$node" $prefix/dist/join.js $etc/kubeconfig || die 'cannot join: see above'
-        note "wrote $etc/kubeconfig"
-        kubeconfig=$etc/kubeconfig changed=yes
-    fi
     if [[ $kubeconfig ]]; then
+        grep -qE '^ *clientCAFile:' $etc/config.yaml ||
+            note "kubectl logs and exec need authentication.x509.clientCAFile in $etc/config.yaml: the authority of the API server's client certificate"
         args+=" --kubeconfig=$kubeconfig"
     elif is_ours $defaults; then
         return # an update of a host that has joined before keeps its cluster

@@ -58,7 +58,9 @@ const failsWith = (code: string) => (error: unknown) => error instanceof AgentEr
 describe('joining by a token and the hash of the CA', () => {
   it('writes a kubeconfig with the CA that has the hash', async () => {
     using api = await serve();
-    const config = parse(await join(api.url)) as {
+    const { kubeconfig, ca } = await join(api.url);
+    assert.equal(ca.trim(), pki.ca.trim());
+    const config = parse(kubeconfig) as {
       clusters: [{ cluster: { server: string; 'certificate-authority-data': string } }];
       users: [{ user: { token: string } }];
     };

@@ -25,8 +25,16 @@ export interface JoinOptions {
   readonly caCertHash: string;
 }
 
-/** The text of a kubeconfig for the server. Throws an AgentError that says what is wrong and what to do. */
-export async function makeKubeconfig(options: JoinOptions): Promise<string> {
+/** What a host needs to be a node of the cluster. */
+export interface Joined {
+  /** The text of a kubeconfig. */
+  readonly kubeconfig: string;
+  /** The cluster's certificate authority, PEM: it vouches for the server, and for the server's certificate towards nodes. */
+  readonly ca: string;
+}
+
+/** Throws an AgentError that says what is wrong and what to do. */
+export async function makeKubeconfig(options: JoinOptions): Promise<Joined> {
   const server = parseServer(options.server);
   const hash = parseHash(options.caCertHash);
   if (!options.token) throw new AgentError('TokenMissing', 'the token is empty', { hint: 'give one with --token' });
@@ -46,7 +54,7 @@ export async function makeKubeconfig(options: JoinOptions): Promise<string> {
       hint: 'it may have expired: make a new one',
     });
   }
-  return renderKubeconfig(server, ca.join(''), options.token);
+  return { kubeconfig: renderKubeconfig(server, ca.join(''), options.token), ca: ca.join('') };
 }
 
 function parseServer(text: string): URL {
@@ -159,13 +167,14 @@ function get(server: URL, path: string, options: GetOptions): Promise<Answer> {
   });
 }
 
-/** join.js FILE, with KEELSON_SERVER, KEELSON_TOKEN and KEELSON_CA_CERT_HASH in the environment (arguments are public). */
+/** join.js FILE CA-FILE, with KEELSON_SERVER, KEELSON_TOKEN and KEELSON_CA_CERT_HASH in the environment (arguments are public). */
 async function main(): Promise<void> {
-  const [output] = process.argv.slice(2);
+  const [output, caFile] = process.argv.slice(2);
   const { KEELSON_SERVER: server = '', KEELSON_TOKEN: token = '', KEELSON_CA_CERT_HASH: caCertHash = '' } = process.env;
-  if (output === undefined) throw new AgentError('Usage', 'usage: join FILE');
-  const kubeconfig = await makeKubeconfig({ server, token, caCertHash });
+  if (output === undefined || caFile === undefined) throw new AgentError('Usage', 'usage: join FILE CA-FILE');
+  const { kubeconfig, ca } = await makeKubeconfig({ server, token, caCertHash });
   await writeFile(`${output}.new`, kubeconfig, { mode: 0o600 });
+  await writeFile(caFile, ca);
   await rename(`${output}.new`, output);
 }
 

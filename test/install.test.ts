@@ -155,6 +155,8 @@ describe('a machine without systemd', () => {
     assert.deepEqual(seen.slice(0, 2), ['anonymous', 'Bearer abc.def']);
     assert.equal((await host.exec('stat', ['-c', '%a', '/etc/keelson/kubeconfig'])).trim(), '600');
     assert.match(await host.exec('cat', ['/etc/default/keelson']), /--kubeconfig=\/etc\/keelson\/kubeconfig/);
+    const ca = /clientCAFile: (\S+)/.exec(await host.exec('cat', ['/etc/keelson/config.yaml']))?.[1] ?? 'none';
+    assert.equal((await host.exec('cat', [ca])).trim(), pki.ca.trim());
 
     // An update without options stays in the cluster.
     await install(host);

@@ -128,8 +128,8 @@ function buildNodeServer(
   const webhook = authorization.mode === 'Webhook';
   if (webhook && !api) {
     const hint =
-      'set authorization.mode of the KubeletConfiguration to AlwaysAllow, with authentication.x509.clientCAFile for those who may; or enableServer to false';
-    log.warn(
+      'set authorization.mode of the KubeletConfiguration to AlwaysAllow, with authentication.x509.clientCAFile for those who may';
+    log.info(
       { address, port, hint },
       "the node's port is not served: authorization by Webhook needs an API server, and there is none",
     );
