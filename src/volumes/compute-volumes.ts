@@ -146,7 +146,11 @@ const plugin = {
   downwardAPI: 'kubernetes.io~downward-api',
   projected: 'kubernetes.io~projected',
   nfs: 'kubernetes.io~nfs',
+  local: 'kubernetes.io~local-volume',
 } as const;
+
+/** Folders whose entries are mount points, with data of others behind them. */
+export const mountedPlugins = [plugin.nfs, plugin.local] as const;
 
 /**
  * Reads a pod's spec into what there is to set up: the volumes that a container uses, others are as good as absent.

@@ -455,6 +455,29 @@ test('tearing down removes everything of the pod and nothing else', async () => 
   );
 });
 
+/** What lies in the folder has no line in the mount table: it came after that was read. */
+const lateMounts: Record<string, string> = {
+  'an NFS export': 'volumes/kubernetes.io~nfs/v',
+  'a local volume': 'volumes/kubernetes.io~local-volume/pv-data',
+  'a part of a volume': 'volume-subpaths/v/c/0',
+};
+
+for (const [what, place] of Object.entries(lateMounts)) {
+  test(`tearing down does not walk into ${what} that is mounted while it is under way`, async () => {
+    await using scene = await new Scene().start();
+    const pod = await scene.pod('p', [{ name: 'e' }]);
+    await scene.setUp(pod);
+    const folder = join(scene.root, 'pods', uidOf(pod), place);
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, 'data'), 'kept');
+    await assert.rejects(scene.manager.tearDown(uidOf(pod), never), { code: 'MountedBelow' });
+    assert.equal(read(join(folder, 'data')), 'kept');
+    rmSync(join(folder, 'data'));
+    await scene.manager.tearDown(uidOf(pod), never);
+    assert.equal(existsSync(folder), false);
+  });
+}
+
 test('a pod whose UID would lead out of the folder is refused', async () => {
   await using scene = await new Scene().start();
   const pod = await scene.pod('p', [{ name: 'e' }]);

@@ -15,6 +15,7 @@ import type { Log } from '../lib/log.ts';
 import { ClaimSetup } from './claim-setup.ts';
 import {
   computeVolumes,
+  mountedPlugins,
   type PayloadVolume,
   referencedObjects,
   type VolumeRoots,
@@ -22,6 +23,7 @@ import {
 } from './compute-volumes.ts';
 import { ensureHostPath } from './host-path.ts';
 import { globalMounts, mountNfs, releaseDevices } from './local-volume.ts';
+import { removeMountPoints } from './mount-points.ts';
 import type { MountableVolume } from './mountable-volume.ts';
 import { openNodeMemory } from './node-memory.ts';
 import { type ObjectRef, type ObjectSource, refKey } from './object-source.ts';
@@ -183,7 +185,8 @@ export class VolumeManager {
       const own = [join(this.#realPods, uid), join(this.#memory, uid)].flatMap((dir) => mountsUnder(mounts, dir));
       for (const { target } of own.reverse()) await this.#o.mounts.unmount(target, signal);
       await this.#devices.take('device', () => releaseDevices(this.#globalDir, this.#realPods, this.#o.mounts, signal));
-      await removeTree(join(this.#podsDir, uid, 'volume-subpaths'));
+      await removeMountPoints(join(this.#podsDir, uid, 'volume-subpaths'), 3);
+      for (const plugin of mountedPlugins) await removeMountPoints(join(this.#podsDir, uid, 'volumes', plugin), 1);
       await removeTree(join(this.#podsDir, uid, 'volumes'));
       await removeTree(join(this.#memory, uid));
     };
