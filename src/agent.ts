@@ -96,6 +96,7 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
     ...{ config, host, api, files, metrics, log },
     pods: () => podsHalf,
     node: current,
+    onNodeChange: (wake) => node.controller.onChange(wake),
   });
   const podsHalf: PodsHalf = buildPodsHalf({
     config,

@@ -14,7 +14,9 @@ const options: RulesetOptions = {
   family: 'ip',
   table: 'keelson',
   masqueradeAll: false,
-  clusterCidrs: ['10.244.0.0/16'],
+  local: { cidrs: ['10.244.0.0/16'] },
+  nodePortAddresses: [],
+  localhostNodePorts: true,
   masqueradeBit: 14,
 };
 

@@ -1,4 +1,5 @@
-import type { Node, Pod, Service } from '../api/core-v1.ts';
+import { existsSync } from 'node:fs';
+import type { Node, Pod, PodStatus, Service } from '../api/core-v1.ts';
 import type { PodUid } from '../api/ids.ts';
 import type { Config } from '../config/config.ts';
 import { hostExec } from '../host/exec.ts';
@@ -6,11 +7,14 @@ import { createKubeClient, type KubeClient } from '../kubeapi/client.ts';
 import { systemClock as clock } from '../lib/clock.ts';
 import type { Log } from '../lib/log.ts';
 import type { ManifestDir } from '../pod/manifest-dir.ts';
+import { DualProxier } from '../proxy/dual-proxier.ts';
 import { computeLocalSlices, type LocalPod } from '../proxy/local-slices.ts';
 import { Proxier } from '../proxy/proxier.ts';
 import { ProxyHealth } from '../proxy/proxy-health.ts';
 import { pendingChanges } from '../proxy/proxy-metrics.ts';
 import { ServiceFeed } from '../proxy/service-feed.ts';
+import type { LocalAddress, Withdrawn } from '../proxy/withdraw.ts';
+import { nextWithdrawn } from '../proxy/withdraw.ts';
 import type { HostParts } from './host-parts.ts';
 import type { Metrics } from './metrics-part.ts';
 import type { PodsHalf } from './pods-half.ts';
@@ -23,6 +27,7 @@ export interface ServicesHalfInput {
   readonly files: ManifestDir | undefined;
   readonly pods: () => PodsHalf;
   readonly node: () => Node | undefined;
+  readonly onNodeChange: (wake: () => void) => Disposable;
   readonly metrics: Metrics;
   readonly log: Log;
 }
@@ -47,30 +52,40 @@ export async function buildServicesHalf(input: ServicesHalfInput): Promise<Servi
   const { config, host, api, metrics, log } = input;
   const { proxy } = config;
   const health = new ProxyHealth(clock, 2 * proxy.nftables.syncPeriod);
-  const proxier = new Proxier({
+  const common = {
     exec: hostExec,
     clock,
     log,
     nodeName: host.nodeName,
     masqueradeAll: proxy.nftables.masqueradeAll,
     clusterCidrs: proxy.clusterCIDR ? proxy.clusterCIDR.split(',') : [],
+    traffic: {
+      detectLocalMode: proxy.detectLocalMode,
+      ...proxy.detectLocal,
+      nodePortAddresses: proxy.nodePortAddresses,
+      localhostNodePorts: proxy.iptables.localhostNodePorts ?? true,
+    },
     masqueradeBit: proxy.nftables.masqueradeBit ?? 14,
     syncPeriodMs: proxy.nftables.syncPeriod,
     metrics: metrics.services,
-    health,
-  });
+  };
+  const proxiers = [new Proxier({ ...common, health })];
+  if (existsSync('/proc/net/if_inet6')) proxiers.push(new Proxier({ ...common, family: 'IPv6' }));
+  const proxier = new DualProxier(...proxiers);
   pendingChanges(metrics.proxy, () => proxier.pending);
   const half = api ? await fromApi(input, api, proxier) : fromManifests(input, proxier);
   const run = async (signal: AbortSignal) => {
+    using _node = input.onNodeChange(() => proxier.onNodeChange(input.node()));
+    proxier.onNodeChange(input.node());
     await Promise.all([half.run(signal), serveProxyPorts({ ...input, health }, signal)]);
   };
   return { ...half, run };
 }
 
 async function fromApi(
-  { config, metrics, log }: ServicesHalfInput,
+  { config, metrics, log, pods }: ServicesHalfInput,
   nodeApi: KubeClient,
-  proxier: Proxier,
+  proxier: DualProxier,
 ): Promise<ServicesHalf> {
   const { kubeconfig, qps, burst } = config.proxy.clientConnection;
   const own = kubeconfig
@@ -84,11 +99,22 @@ async function fromApi(
         metrics: metrics.proxyRest,
       })
     : undefined;
+  let withdrawn: Withdrawn = new Map();
+  let scheduled = false;
+  // Local pods leave the rules at once; the slices that say so come later.
+  const update = () => {
+    scheduled = false;
+    withdrawn = nextWithdrawn(withdrawn, localAddresses(pods()), (ip) => proxier.isLocalEndpoint(ip));
+    proxier.onWithdrawn(withdrawn);
+  };
   const feed = new ServiceFeed({ api: own ?? nodeApi, proxier, clock, log });
   return {
     services: () => feed.services.values(),
     synced: feed.servicesSynced,
-    podChanged: () => {},
+    podChanged: () => {
+      if (!scheduled) setImmediate(update);
+      scheduled = true;
+    },
     run: async (signal) => {
       await Promise.all([feed.run(signal), proxier.run(signal)]);
       await own?.close();
@@ -96,7 +122,7 @@ async function fromApi(
   };
 }
 
-function fromManifests({ host, files, pods, log }: ServicesHalfInput, proxier: Proxier): ServicesHalf {
+function fromManifests({ host, files, pods, log }: ServicesHalfInput, proxier: DualProxier): ServicesHalf {
   const services = () => files?.snapshot().services ?? [];
   const known = { services: new Map<string, Service>(), slices: new Set<string>() };
   const said = new Set<string>();
@@ -138,6 +164,22 @@ function fromManifests({ host, files, pods, log }: ServicesHalfInput, proxier: P
   };
 }
 
+/** Pods that have addresses of their own and a status made here: before that nothing is known of them. */
+function* localAddresses({ manager, statuses, workers }: PodsHalf): Generator<LocalAddress> {
+  for (const { uid, pod } of manager.all()) {
+    const status = statuses.get(uid);
+    if (!status || pod.spec.hostNetwork === true) continue;
+    yield {
+      ips: status.podIPs?.map((p) => p.ip) ?? [],
+      ready: isReady(status),
+      terminating: workers.view(uid)?.state.phase !== 'syncing',
+    };
+  }
+}
+
+const isReady = (status: PodStatus): boolean =>
+  status.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') === true;
+
 function localPods({ manager, statuses, workers }: PodsHalf): LocalPod[] {
   return [...manager.all()].map(({ uid, pod }) => {
     const status = statuses.get(uid);
@@ -146,7 +188,7 @@ function localPods({ manager, statuses, workers }: PodsHalf): LocalPod[] {
       name: pod.metadata.name,
       labels: pod.metadata.labels ?? {},
       podIps: status?.podIPs?.map((p) => p.ip) ?? [],
-      ready: status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') === true,
+      ready: status !== undefined && isReady(status),
       terminating: workers.view(uid)?.state.phase !== 'syncing',
       ports: containerPorts(pod),
     };

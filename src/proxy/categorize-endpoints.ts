@@ -7,21 +7,45 @@ export interface Categorized {
   readonly elsewhere: boolean;
 }
 
+/** Where this node is, as far as endpoints care. */
+export interface NodePlace {
+  readonly nodeName: string;
+  /** The node's label topology.kubernetes.io/zone. */
+  readonly zone?: string | undefined;
+}
+
 /**
- * The one home of traffic policy and of the terminating fallback (KEP-1669, KEP-2086): with `Local` only endpoints
- * of this node count, and the fallback is decided among those alone.
+ * The one home of traffic policy, topology hints and the terminating fallback (KEP-1669, KEP-2086, KEP-2433): with
+ * `Local` only endpoints of this node count, and the fallback is decided among those alone. Hints narrow the ready
+ * endpoints of policy `Cluster` only.
  */
 export function categorizeEndpoints(
   endpoints: readonly PortEndpoint[],
-  policy: { readonly trafficPolicy: 'Cluster' | 'Local'; readonly nodeName: string },
+  policy: NodePlace & { readonly trafficPolicy: 'Cluster' | 'Local' },
 ): Categorized {
-  const cluster = usableOf(endpoints);
-  if (policy.trafficPolicy === 'Cluster') return { usable: cluster, elsewhere: false };
+  if (policy.trafficPolicy === 'Cluster') {
+    const ready = nearest(endpoints.filter(isReady), policy);
+    return { usable: ready.length > 0 ? ready : endpoints.filter(isLeaving), elsewhere: false };
+  }
   const local = usableOf(endpoints.filter((endpoint) => endpoint.nodeName === policy.nodeName));
-  return { usable: local, elsewhere: local.length === 0 && cluster.length > 0 };
+  return { usable: local, elsewhere: local.length === 0 && usableOf(endpoints).length > 0 };
+}
+
+/** Hints count only when every ready endpoint has one and one of them is for here: a half-told story sends nobody away. */
+function nearest(ready: readonly PortEndpoint[], { nodeName, zone }: NodePlace): readonly PortEndpoint[] {
+  if (ready.every((endpoint) => endpoint.forNodes !== undefined)) {
+    const forNode = ready.filter((endpoint) => endpoint.forNodes?.includes(nodeName));
+    if (forNode.length > 0) return forNode;
+  }
+  if (zone === undefined || !ready.every((endpoint) => endpoint.forZones !== undefined)) return ready;
+  const forZone = ready.filter((endpoint) => endpoint.forZones?.includes(zone));
+  return forZone.length > 0 ? forZone : ready;
 }
 
 function usableOf(endpoints: readonly PortEndpoint[]): readonly PortEndpoint[] {
-  const ready = endpoints.filter((endpoint) => endpoint.ready);
-  return ready.length > 0 ? ready : endpoints.filter((endpoint) => endpoint.serving && endpoint.terminating);
+  const ready = endpoints.filter(isReady);
+  return ready.length > 0 ? ready : endpoints.filter(isLeaving);
 }
+
+const isReady = ({ ready }: PortEndpoint): boolean => ready;
+const isLeaving = ({ serving, terminating }: PortEndpoint): boolean => serving && terminating;

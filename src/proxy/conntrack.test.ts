@@ -22,6 +22,20 @@ udp      17 100 src=10.244.0.9 dst=10.96.0.11 sport=5000 dport=54 src=10.96.0.11
 `;
   assert.deepEqual(
     [...destinationsIn(listing)],
-    ['10.96.0.10 . 53 > 10.244.0.5 . 5353', '10.96.0.11 . 54 > 10.96.0.11 . 54'],
+    [
+      '10.96.0.10 . 53 > 10.244.0.5 . 5353',
+      '* . 53 > 10.244.0.5 . 5353',
+      '* . 53 > * . 5353',
+      '10.96.0.11 . 54 > 10.96.0.11 . 54',
+      '* . 54 > 10.96.0.11 . 54',
+      '* . 54 > * . 54',
+    ],
   );
+});
+
+test('flows to a node port are told by the port alone', () => {
+  const gone = conntrackArgs({ ip: '*', port: 30053, endpoint: '10.244.0.5 . 5353' }, 'ipv4').join(' ');
+  assert.match(gone, /udp --orig-port-dst 30053 --reply-src 10\.244\.0\.5 --reply-port-src 5353$/);
+  const untranslated = conntrackArgs({ ip: '*', port: 30053, endpoint: undefined }, 'ipv4').join(' ');
+  assert.match(untranslated, /udp --orig-port-dst 30053 --reply-port-src 30053$/);
 });

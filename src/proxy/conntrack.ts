@@ -3,9 +3,11 @@ import { ExecError, isProgramMissing } from '../host/exec.ts';
 import type { Clock } from '../lib/clock.ts';
 import { errorFields } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
+import { nodeAddress } from './route-services.ts';
 
 /** UDP flows to a virtual address that lead to `endpoint`; undefined: those that were never translated. */
 export interface StaleFlows {
+  /** `nodeAddress`: any, as for a node port. */
   readonly ip: string;
   readonly port: number;
   /** `10.244.0.5 . 53`. */
@@ -121,8 +123,10 @@ export class ConntrackCleaner {
  */
 export function conntrackArgs(flows: StaleFlows, family: 'ipv4' | 'ipv6'): readonly string[] {
   const [ip, port] = flows.endpoint?.split(' . ') ?? [flows.ip, String(flows.port)];
-  const to = ['--orig-dst', flows.ip, '--orig-port-dst', String(flows.port)];
-  return ['-D', '-f', family, '-p', 'udp', ...to, '--reply-src', ip ?? '', '--reply-port-src', port ?? ''];
+  const address = (option: string, value: string) => (value === nodeAddress ? [] : [option, value]);
+  const to = [...address('--orig-dst', flows.ip), '--orig-port-dst', String(flows.port)];
+  const from = [...address('--reply-src', ip ?? ''), '--reply-port-src', port ?? ''];
+  return ['-D', '-f', family, '-p', 'udp', ...to, ...from];
 }
 
 const destinationOf = ({ ip, port, endpoint }: StaleFlows): string =>
@@ -132,7 +136,11 @@ const destinationOf = ({ ip, port, endpoint }: StaleFlows): string =>
 export function destinationsIn(output: string): ReadonlySet<string> {
   const line = /dst=(\S+) sport=\d+ dport=(\d+) .*?src=(\S+) dst=\S+ sport=(\d+) dport=\d+/gm;
   return new Set(
-    [...output.matchAll(line)].map(([, ip, port, from, source]) => `${ip} . ${port} > ${from} . ${source}`),
+    [...output.matchAll(line)].flatMap(([, ip, port, from, source]) => [
+      `${ip} . ${port} > ${from} . ${source}`,
+      `${nodeAddress} . ${port} > ${from} . ${source}`,
+      `${nodeAddress} . ${port} > ${nodeAddress} . ${source}`,
+    ]),
   );
 }
 

@@ -28,6 +28,20 @@ export class EndpointSliceTracker {
   readonly #byService = new Map<string, Map<string, SliceInfo>>();
   readonly #changes = new Map<string, SliceChange>();
 
+  readonly #nodeName: string | undefined;
+  /** Which Services an address of this node is an endpoint of, by slice and Service. */
+  readonly #localServices = new Map<string, Map<string, string>>();
+
+  /** `nodeName`: whose endpoints are remembered by address. */
+  constructor(nodeName?: string) {
+    this.#nodeName = nodeName;
+  }
+
+  /** Keys of the Services that an address of this node is an endpoint of. */
+  servicesOf(localIp: string): ReadonlySet<string> {
+    return new Set(this.#localServices.get(localIp)?.values() ?? []);
+  }
+
   /** How many changes wait to be drained. */
   get pending(): number {
     return this.#changes.size;
@@ -38,7 +52,7 @@ export class EndpointSliceTracker {
     const pending = this.#changes.get(key);
     const known = this.#slices.get(key);
     const previous = pending ? pending.previous : known;
-    if (known) this.#forget(known.serviceKey, key);
+    if (known) this.#forget(known, key);
     if (current) this.#remember(key, current);
     else this.#slices.delete(key);
     if (isDeepStrictEqual(previous, current)) {
@@ -66,16 +80,31 @@ export class EndpointSliceTracker {
 
   #remember(key: string, slice: SliceInfo): void {
     this.#slices.set(key, slice);
-    const siblings = this.#byService.get(slice.serviceKey);
-    if (siblings) siblings.set(key, slice);
-    else this.#byService.set(slice.serviceKey, new Map([[key, slice]]));
+    putIn(this.#byService, slice.serviceKey, key, slice);
+    for (const { ip } of this.#localOf(slice)) putIn(this.#localServices, ip, key, slice.serviceKey);
   }
 
-  #forget(serviceKey: string, key: string): void {
-    const siblings = this.#byService.get(serviceKey);
-    siblings?.delete(key);
-    if (siblings?.size === 0) this.#byService.delete(serviceKey);
+  #forget(slice: SliceInfo, key: string): void {
+    takeFrom(this.#byService, slice.serviceKey, key);
+    for (const { ip } of this.#localOf(slice)) takeFrom(this.#localServices, ip, key);
   }
+
+  #localOf({ endpoints }: SliceInfo): readonly EndpointInfo[] {
+    if (this.#nodeName === undefined) return [];
+    return endpoints.filter((endpoint) => endpoint.nodeName === this.#nodeName);
+  }
+}
+
+function putIn<V>(maps: Map<string, Map<string, V>>, name: string, key: string, value: V): void {
+  const map = maps.get(name);
+  if (map) map.set(key, value);
+  else maps.set(name, new Map([[key, value]]));
+}
+
+function takeFrom<V>(maps: Map<string, Map<string, V>>, name: string, key: string): void {
+  const map = maps.get(name);
+  map?.delete(key);
+  if (map?.size === 0) maps.delete(name);
 }
 
 /**

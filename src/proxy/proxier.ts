@@ -1,4 +1,5 @@
-import type { Service } from '../api/core-v1.ts';
+import { isDeepStrictEqual } from 'node:util';
+import type { Node, Service } from '../api/core-v1.ts';
 import type { EndpointSlice } from '../api/discovery-v1.ts';
 import type { Exec } from '../host/exec.ts';
 import type { RunCause } from '../lib/bounded-runner.ts';
@@ -9,29 +10,38 @@ import type { Log } from '../lib/log.ts';
 import { ConntrackCleaner } from './conntrack.ts';
 import { EndpointSliceTracker } from './endpointslice-tracker.ts';
 import { NftTable } from './nftables/apply.ts';
-import type { DesiredFrontend } from './nftables/compile.ts';
-import { compileRoute, frontendElement } from './nftables/compile.ts';
+import type { DesiredFrontend, Proto } from './nftables/compile.ts';
+import { compileRoute, frontendElement, protos } from './nftables/compile.ts';
 import type { DesiredChanges } from './nftables/diff.ts';
 import { commit, planTransactions } from './nftables/diff.ts';
 import type { RulesetOptions } from './nftables/ruleset.ts';
 import type { TableState } from './nftables/table-state.ts';
+import type { NodeFacts, TrafficConfig } from './node-facts.ts';
+import { detectLocal, nodeFactsOf, nodePortRanges } from './node-facts.ts';
 import type { ProxyHealth } from './proxy-health.ts';
 import type { ProxyMetrics } from './proxy-metrics.ts';
+import type { IpFamily } from './read-service.ts';
 import { readService } from './read-service.ts';
 import { readSlice } from './read-slice.ts';
-import { routeService } from './route-services.ts';
+import { nodeAddress, routeService } from './route-services.ts';
 import { RouteTable } from './route-table.ts';
 import { ServiceTracker } from './service-tracker.ts';
 import { TriggerTimes } from './trigger-times.ts';
+import type { Withdrawn } from './withdraw.ts';
+import { withdraw } from './withdraw.ts';
 
 export interface ProxierOptions {
   readonly exec: Pick<Exec, 'run'>;
   readonly clock: Clock;
   readonly log: Log;
   readonly nodeName: string;
+  /** Default IPv4. Each family has a proxier of its own. */
+  readonly family?: IpFamily;
   readonly masqueradeAll: boolean;
   /** Where pods live; connections from elsewhere to a virtual address are masqueraded. Empty: none are. */
   readonly clusterCidrs: readonly string[];
+  /** How else local traffic is known, and which addresses serve node ports; default: all but loopback. */
+  readonly traffic?: Partial<TrafficConfig>;
   readonly masqueradeBit: number;
   /** Between two syncs; default 10. */
   readonly minSyncPeriodMs?: number;
@@ -46,8 +56,8 @@ const maxWritesPerTransaction = 4_000;
 /** Reading a table back takes nft about 25 µs an element; a larger one than this is read at every tenth check only. */
 const smallTable = 1_000;
 const checksPerFullRead = 10;
-/** The address family that is served. */
-const family = 'IPv4';
+/** How often affinities are read anew when they change while they are dropped. */
+const forgetTries = 3;
 const backoff = { initialMs: 200, maxMs: 30_000 };
 
 /**
@@ -60,12 +70,19 @@ export class Proxier {
   readonly synced: Promise<void>;
   readonly #log: Log;
   readonly #nodeName: string;
-  readonly #ruleset: RulesetOptions;
+  readonly #family: IpFamily;
+  readonly #traffic: TrafficConfig;
+  #ruleset: RulesetOptions;
+  #facts: NodeFacts = nodeFactsOf(undefined);
   readonly #table: NftTable;
   readonly #runner: BoundedRunner;
   readonly #cleaner: ConntrackCleaner;
   readonly #services = new ServiceTracker();
-  readonly #slices = new EndpointSliceTracker();
+  readonly #slices: EndpointSliceTracker;
+  /** Addresses of local pods that are known here to serve nobody any more, whatever the slices still say. */
+  #withdrawn: Withdrawn = new Map();
+  /** Services to route anew although none of their objects changed. */
+  readonly #reconsider = new Set<string>();
   readonly #routes = new RouteTable();
   /** What was last said of an object, so that it is said once. */
   readonly #said = new Map<string, string>();
@@ -78,6 +95,8 @@ export class Proxier {
   #state: TableState | undefined;
   #version: string | undefined;
   #sourcesSynced = false;
+  readonly #exec: Pick<Exec, 'run'>;
+  #routesLoopback = false;
   #checks = 0;
   #failure: string | undefined;
 
@@ -89,11 +108,20 @@ export class Proxier {
     this.#health = options.health;
     this.#triggers = new TriggerTimes(clock.now());
     this.#nodeName = options.nodeName;
-    const { masqueradeAll, clusterCidrs, masqueradeBit } = options;
-    const ipv4 = clusterCidrs.filter((cidr) => !cidr.includes(':'));
-    this.#ruleset = { family: 'ip', table: 'keelson', masqueradeAll, clusterCidrs: ipv4, masqueradeBit };
+    this.#slices = new EndpointSliceTracker(options.nodeName);
+    this.#family = options.family ?? 'IPv4';
+    this.#traffic = {
+      ...{ detectLocalMode: 'ClusterCIDR', bridgeInterface: '', interfaceNamePrefix: '' },
+      ...{ nodePortAddresses: [], localhostNodePorts: false },
+      ...options.traffic,
+      clusterCidrs: options.clusterCidrs,
+    };
+    const { masqueradeAll, masqueradeBit } = options;
+    const isIpv4 = this.#family === 'IPv4';
+    this.#exec = exec;
+    this.#ruleset = this.#withFacts({ family: isIpv4 ? 'ip' : 'ip6', table: 'keelson', masqueradeAll, masqueradeBit });
     this.#table = new NftTable(exec, this.#ruleset);
-    this.#cleaner = new ConntrackCleaner({ exec, clock, log, family: 'ipv4' });
+    this.#cleaner = new ConntrackCleaner({ exec, clock, log, family: isIpv4 ? 'ipv4' : 'ipv6' });
     const policy = {
       minIntervalMs: options.minSyncPeriodMs ?? 10,
       maxIntervalMs: options.syncPeriodMs ?? 30_000,
@@ -107,21 +135,59 @@ export class Proxier {
 
   /** `key` is namespace/name; undefined: the Service is gone. */
   onServiceChange(key: string, service: Service | undefined): void {
-    const read = service ? readService(service, 'IPv4') : undefined;
+    const read = service ? readService(service, this.#family) : undefined;
     this.#say(`Service ${key} problems`, read?.problems, 'part of a Service cannot be used');
-    this.#say(`Service ${key} fields`, read?.notHonoured, 'a Service uses fields that keelson does not honour yet');
     this.#metrics?.serviceChanges.inc();
     if (this.#services.update(key, read?.service)) this.#queue();
   }
 
   /** `key` is the slice's own namespace/name; undefined: it is gone. */
   onSliceChange(key: string, slice: EndpointSlice | undefined): void {
-    const read = slice ? readSlice(slice, 'IPv4') : undefined;
+    const read = slice ? readSlice(slice, this.#family) : undefined;
     this.#say(`EndpointSlice ${key} problems`, read?.problems, 'part of an EndpointSlice cannot be used');
     this.#metrics?.endpointChanges.inc();
     if (!this.#slices.update(key, read?.slice)) return;
     if (slice) this.#triggers.add(slice);
     this.#queue();
+  }
+
+  /** The node may have changed its zone, pod range or addresses. */
+  onNodeChange(node: Node | undefined): void {
+    const facts = nodeFactsOf(node);
+    if (isDeepStrictEqual(facts, this.#facts)) return;
+    const moved = facts.zone !== this.#facts.zone;
+    this.#facts = facts;
+    const ruleset = this.#withFacts(this.#ruleset);
+    if (moved) for (const key of this.#services.keys()) this.#reconsider.add(key);
+    if (!isDeepStrictEqual(ruleset, this.#ruleset)) {
+      this.#ruleset = ruleset;
+      // The rules are compared with what is wanted when the table is read back.
+      this.#state = undefined;
+    } else if (!moved) return;
+    this.#queue();
+  }
+
+  /**
+   * Local pods that are known here to serve nobody any more, by address: they leave the rules before the API server
+   * knows. One that is not named any more is what its slice says.
+   */
+  onWithdrawn(withdrawn: Withdrawn): void {
+    const before = this.#withdrawn;
+    this.#withdrawn = withdrawn;
+    let changed = false;
+    for (const ip of new Set([...before.keys(), ...withdrawn.keys()])) {
+      if (before.get(ip) === withdrawn.get(ip)) continue;
+      for (const key of this.#slices.servicesOf(ip)) {
+        this.#reconsider.add(key);
+        changed = true;
+      }
+    }
+    if (changed) this.#queue();
+  }
+
+  /** Whether a slice names an address as an endpoint of this node. */
+  isLocalEndpoint(ip: string): boolean {
+    return this.#slices.servicesOf(ip).size > 0;
   }
 
   /** All Services and EndpointSlices have been told once. Before that, nothing is written, so nothing is removed. */
@@ -172,31 +238,85 @@ export class Proxier {
     const known = this.#state;
     const state = known ?? (await this.#table.read(signal));
     this.#state = state;
-    // From here to the first transaction nothing waits, so what is drained is what is planned.
     const changed = this.#reroute();
-    const desired = known ? this.#changesOf(changed) : this.#everything(state);
+    // Most clusters have no IPv6 Service, and their packets need not pass through rules for it.
+    if (this.#family === 'IPv6' && state.layout === 'absent' && this.#routes.isEmpty) return;
+    const desired = state === known && state.layout === 'ours' ? this.#changesOf(changed) : this.#everything(state);
     let writes = 0;
+    let forgets = !known && [...state.frontends.values()].some((frontend) => frontend.remember !== undefined);
+    await this.#routeLoopback(signal);
     for (const transaction of planTransactions(state, desired, this.#ruleset, maxWritesPerTransaction)) {
       await this.#table.run(transaction.script, signal);
       commit(state, transaction);
       this.#cleaner.remove(transaction.stale);
       writes += transaction.writes;
+      forgets ||= transaction.forgets;
       if (cause === 'periodic') {
         this.#log.warn({ table: this.#ruleset.table }, 'another program changed the ruleset; repaired');
       }
     }
+    if (forgets) await this.#forgetClients(state, signal);
     this.#log.debug({ cause, services: changed.size, writes }, 'Services are in step');
+  }
+
+  #withFacts(rest: Omit<RulesetOptions, 'local' | 'nodePortAddresses' | 'localhostNodePorts'>): RulesetOptions {
+    const { nodePortAddresses, localhostNodePorts } = this.#traffic;
+    return {
+      ...rest,
+      local: detectLocal(this.#traffic, this.#facts, this.#family),
+      nodePortAddresses: nodePortRanges(nodePortAddresses, this.#facts, this.#family),
+      localhostNodePorts: localhostNodePorts && this.#family === 'IPv4',
+    };
+  }
+
+  /** Lets the host reach pods from a loopback address, once there is a node port to reach them by. */
+  async #routeLoopback(signal: AbortSignal): Promise<void> {
+    if (this.#routesLoopback || !this.#ruleset.localhostNodePorts || !this.#routes.hasNodePorts) return;
+    this.#routesLoopback = true;
+    try {
+      const args = ['-q', '-w', 'net.ipv4.conf.all.route_localnet=1'];
+      await this.#exec.run('sysctl', args, { signal, timeoutMs: 5_000 });
+    } catch (error) {
+      if (signal.aborted) throw error;
+      this.#log.warn(errorFields(error), 'node ports do not answer on 127.0.0.1: route_localnet cannot be set');
+    }
+  }
+
+  /** Ends the affinity of clients to endpoints that their Service does not have any more. */
+  async #forgetClients(state: TableState, signal: AbortSignal): Promise<void> {
+    for (const proto of this.#family === 'IPv4' ? protos : []) {
+      for (let tries = 1; ; tries++) {
+        const gone = (await this.#table.readAffinities(proto, signal)).filter(({ ip, port, endpoint }) => {
+          const own = state.frontends.get(frontendElement({ ip, proto, port }));
+          const frontend = own ?? state.frontends.get(frontendElement({ ip: nodeAddress, proto, port }));
+          return !frontend || ![...frontend.slots, ...frontend.outsideSlots].includes(endpoint);
+        });
+        if (gone.length === 0) break;
+        try {
+          await this.#table.dropAffinities(proto, gone, signal);
+          break;
+        } catch (error) {
+          if (signal.aborted || tries === forgetTries) throw error;
+        }
+      }
+    }
   }
 
   /** Drains the trackers into the route table; returns the frontends that differ. */
   #reroute(): ReadonlySet<string> {
     const dirty = new Set<string>(this.#services.drain().keys());
     for (const key of this.#slices.drain()) dirty.add(key);
+    for (const key of this.#reconsider) dirty.add(key);
+    this.#reconsider.clear();
     const frontends = new Set<string>();
     for (const key of dirty) {
       const service = this.#services.get(key);
-      const context = { nodeName: this.#nodeName };
-      const routes = service ? routeService(service, this.#slices.endpointsOf(key), context) : [];
+      const place = { nodeName: this.#nodeName, zone: this.#facts.zone };
+      const endpoints = withdraw(this.#slices.endpointsOf(key), this.#withdrawn, {
+        nodeName: this.#nodeName,
+        publishesNotReady: service?.publishesNotReady === true,
+      });
+      const routes = service ? routeService(service, endpoints, place) : [];
       const { changed, conflicts } = this.#routes.update(key, service?.createdAt ?? '', routes);
       for (const frontend of changed) frontends.add(frontend);
       const what = 'two Services claim the same address and port; the older one has it';
@@ -236,11 +356,12 @@ export class Proxier {
       return [frontendElement(desired.id), desired];
     }
     const [ip = '', protocol = '', port = ''] = frontend.split(' ');
-    return [`${ip} . ${protocol.toLowerCase()} . ${port}`, undefined];
+    return [frontendElement({ ip, proto: protocol.toLowerCase() as Proto, port: Number(port) }), undefined];
   }
 
   /** Whether to read the table back: it lost a chain, or it is due for a look at every element. */
   async #mayHaveChanged(state: TableState, signal: AbortSignal): Promise<boolean> {
+    if (state.layout === 'absent') return false;
     this.#checks += 1;
     const due = state.frontends.size < smallTable || this.#checks % checksPerFullRead === 0;
     return due || !(await this.#table.hasChains(state, signal));
@@ -248,7 +369,7 @@ export class Proxier {
 
   #queue(): void {
     this.#health?.queued();
-    this.#metrics?.lastQueued.set(this.#clock.now() / 1000, family);
+    this.#metrics?.lastQueued.set(this.#clock.now() / 1000, this.#family);
     this.#runner.poke();
   }
 
@@ -257,15 +378,15 @@ export class Proxier {
     if (!metrics) return;
     const now = this.#clock.now();
     const seconds = (this.#clock.monotonic() - startedAt) / 1000;
-    metrics.syncDuration.observe(seconds, family);
-    (isFull ? metrics.fullSyncDuration : metrics.partialSyncDuration).observe(seconds, family);
-    metrics.lastSync.set(now / 1000, family);
-    for (const at of triggers) metrics.programmingDuration.observe(Math.max(0, now - at) / 1000, family);
+    metrics.syncDuration.observe(seconds, this.#family);
+    (isFull ? metrics.fullSyncDuration : metrics.partialSyncDuration).observe(seconds, this.#family);
+    metrics.lastSync.set(now / 1000, this.#family);
+    for (const at of triggers) metrics.programmingDuration.observe(Math.max(0, now - at) / 1000, this.#family);
   }
 
   #failed(error: unknown): void {
     this.#health?.queued();
-    this.#metrics?.failures.inc(family);
+    this.#metrics?.failures.inc(this.#family);
     const failure = messageOf(error);
     if (failure === this.#failure) return;
     this.#failure = failure;

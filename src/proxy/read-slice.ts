@@ -1,9 +1,8 @@
-import { isIPv4, isIPv6 } from 'node:net';
 import type { PortProtocol } from '../api/core-v1.ts';
 import type { EndpointSlice } from '../api/discovery-v1.ts';
 import { serviceNameLabel } from '../api/discovery-v1.ts';
 import type { IpFamily } from './read-service.ts';
-import { isPort } from './read-service.ts';
+import { canonicalIp, isPort } from './read-service.ts';
 
 /** What the proxy half knows of an EndpointSlice: one entry for each port, each with all addresses. */
 export interface SliceInfo {
@@ -26,6 +25,9 @@ export interface EndpointInfo {
   readonly ready: boolean;
   readonly serving: boolean;
   readonly terminating: boolean;
+  /** The zones and nodes that this endpoint is meant for; absent: no hint. */
+  readonly forZones?: readonly string[];
+  readonly forNodes?: readonly string[];
 }
 
 export interface ReadSlice {
@@ -41,16 +43,21 @@ export interface ReadSlice {
 export function readSlice(slice: EndpointSlice, family: IpFamily): ReadSlice {
   const serviceName = slice.metadata.labels?.[serviceNameLabel];
   if (!serviceName || slice.addressType !== family) return { slice: undefined, problems: [] };
-  const isOurs = family === 'IPv4' ? isIPv4 : isIPv6;
   const problems: string[] = [];
   const endpoints = (slice.endpoints ?? []).flatMap((endpoint): EndpointInfo[] => {
-    const ip = endpoint.addresses[0];
-    if (ip === undefined || !isOurs(ip)) {
-      problems.push(`endpoint address "${ip ?? ''}" is not an ${family} address`);
+    const address = endpoint.addresses[0] ?? '';
+    const ip = canonicalIp(address, family);
+    if (ip === undefined) {
+      problems.push(`endpoint address "${address}" is not an ${family} address`);
       return [];
     }
     const { ready = true, serving = ready, terminating = false } = endpoint.conditions ?? {};
-    return [{ ip, nodeName: endpoint.nodeName, ready, serving, terminating }];
+    const { forZones, forNodes } = endpoint.hints ?? {};
+    const hints = {
+      ...(forZones?.length ? { forZones: forZones.map(({ name }) => name) } : {}),
+      ...(forNodes?.length ? { forNodes: forNodes.map(({ name }) => name) } : {}),
+    };
+    return [{ ip, nodeName: endpoint.nodeName, ready, serving, terminating, ...hints }];
   });
   const ports = (slice.ports ?? []).flatMap((port): SlicePort[] => {
     if (!isPort(port.port)) {

@@ -1,10 +1,16 @@
 import type { PortProtocol } from '../api/core-v1.ts';
+import type { NodePlace } from './categorize-endpoints.ts';
 import { categorizeEndpoints } from './categorize-endpoints.ts';
-import type { PortEndpoints } from './endpointslice-tracker.ts';
+import type { PortEndpoint, PortEndpoints } from './endpointslice-tracker.ts';
 import type { ServiceInfo } from './read-service.ts';
+import { inRanges } from './read-service.ts';
+
+/** Stands for every address on which the node serves node ports. */
+export const nodeAddress = '*';
 
 /** Where a client sends to. */
 export interface Frontend {
+  /** An address, or `nodeAddress`. */
   readonly ip: string;
   readonly protocol: PortProtocol;
   readonly port: number;
@@ -17,39 +23,79 @@ export interface Target {
   readonly mayBeLocal: boolean;
 }
 
-/**
- * Who gets the packets of one frontend; says nothing of how a kernel is told.
- * `reject`: nobody serves it, the client hears so at once. `drop`: served, but not for this node.
- */
-export interface Route {
-  readonly frontend: Frontend;
+/** `reject`: nobody serves it, the client hears so at once. `drop`: served, but not for this node. */
+export interface Delivery {
   readonly verdict: 'forward' | 'reject' | 'drop';
   /** Not empty exactly with `forward`; each target once. */
   readonly targets: readonly Target[];
+}
+
+/** Who gets the packets of one frontend; says nothing of how a kernel is told. */
+export interface Route extends Delivery {
+  readonly frontend: Frontend;
+  /**
+   * Who is shown a node address as the client's: those outside the cluster (where it is known who that is), everybody,
+   * or processes of this host alone.
+   */
+  readonly masquerade: 'outsiders' | 'everybody' | 'host';
+  /** What clients that are neither local pods nor this host get instead, with their own address; undefined: the same. */
+  readonly outside: Delivery | undefined;
+  /** Seconds that an absent client keeps its endpoint; undefined: every connection may get another. */
+  readonly affinitySeconds: number | undefined;
+  /** Ranges whose packets may come in at all; undefined: everybody's. */
+  readonly sources: readonly string[] | undefined;
 }
 
 /** Routes of one Service. Slices hold resolved target ports, so Service and slice meet by port name and protocol. */
 export function routeService(
   service: ServiceInfo,
   endpoints: readonly PortEndpoints[],
-  context: { readonly nodeName: string },
+  place: NodePlace,
 ): readonly Route[] {
   return service.ports.flatMap((port) => {
     const served = endpoints.find((other) => other.name === port.name && other.protocol === port.protocol);
-    const { usable, elsewhere } = categorizeEndpoints(served?.endpoints ?? [], {
-      trafficPolicy: service.internalTrafficPolicy,
-      nodeName: context.nodeName,
-    });
-    const targets = usable.map((endpoint) => ({
-      ip: endpoint.ip,
-      port: endpoint.port,
-      mayBeLocal: endpoint.nodeName === undefined || endpoint.nodeName === context.nodeName,
-    }));
-    const verdict = targets.length > 0 ? 'forward' : elsewhere ? 'drop' : 'reject';
-    return service.clusterIps.map(
-      (ip): Route => ({ frontend: { ip, protocol: port.protocol, port: port.port }, verdict, targets }),
+    const deliver = (trafficPolicy: 'Cluster' | 'Local') => delivery(served?.endpoints ?? [], place, trafficPolicy);
+    const { protocol } = port;
+    const { affinitySeconds } = service;
+    const common = { affinitySeconds, outside: undefined, sources: undefined };
+    const internal = deliver(service.internalTrafficPolicy);
+    const routes = service.clusterIps.map(
+      (ip): Route => ({
+        ...common,
+        ...internal,
+        frontend: { ip, protocol, port: port.port },
+        masquerade: 'outsiders',
+      }),
     );
+    const isLocal = service.externalTrafficPolicy === 'Local';
+    const external = {
+      ...common,
+      ...deliver('Cluster'),
+      masquerade: isLocal ? 'host' : 'everybody',
+      outside: isLocal ? deliver('Local') : undefined,
+    } as const;
+    for (const ip of service.externalIps) routes.push({ ...external, frontend: { ip, protocol, port: port.port } });
+    for (const ip of service.loadBalancerIps) {
+      // A node whose own traffic to the balancer's address loops back has that address as source.
+      const ranges = service.sourceRanges;
+      const sources = ranges && !inRanges(ip, ranges) ? [...ranges, ip] : ranges;
+      routes.push({ ...external, frontend: { ip, protocol, port: port.port }, sources });
+    }
+    if (port.nodePort !== undefined) {
+      routes.push({ ...external, frontend: { ip: nodeAddress, protocol, port: port.nodePort } });
+    }
+    return routes;
   });
+}
+
+function delivery(endpoints: readonly PortEndpoint[], place: NodePlace, trafficPolicy: 'Cluster' | 'Local'): Delivery {
+  const { usable, elsewhere } = categorizeEndpoints(endpoints, { ...place, trafficPolicy });
+  const targets = usable.map(({ ip, port, nodeName }) => ({
+    ip,
+    port,
+    mayBeLocal: nodeName === undefined || nodeName === place.nodeName,
+  }));
+  return { verdict: targets.length > 0 ? 'forward' : elsewhere ? 'drop' : 'reject', targets };
 }
 
 export const frontendKey = ({ ip, protocol, port }: Frontend): string => `${ip} ${protocol} ${port}`;

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Route } from './route-services.ts';
-import { frontendKey } from './route-services.ts';
+import { frontendKey, nodeAddress } from './route-services.ts';
 
 interface Claim {
   readonly serviceKey: string;
@@ -24,7 +24,16 @@ export class RouteTable {
   readonly #byService = new Map<string, ReadonlySet<string>>();
   /** How many winning routes may reach this address on this node. */
   readonly #localTargets = new Map<string, number>();
+  #nodePorts = 0;
   #changedTargets = new Set<string>();
+
+  get isEmpty(): boolean {
+    return this.#claims.size === 0;
+  }
+
+  get hasNodePorts(): boolean {
+    return this.#nodePorts > 0;
+  }
 
   get(frontend: string): Route | undefined {
     return this.#claims.get(frontend)?.[0]?.route;
@@ -85,7 +94,8 @@ export class RouteTable {
   }
 
   #countTargets(route: Route | undefined, by: 1 | -1): void {
-    for (const target of route?.targets ?? []) {
+    if (route?.frontend.ip === nodeAddress) this.#nodePorts += by;
+    for (const target of [...(route?.targets ?? []), ...(route?.outside?.targets ?? [])]) {
       if (!target.mayBeLocal) continue;
       this.#changedTargets.add(target.ip);
       const count = (this.#localTargets.get(target.ip) ?? 0) + by;

@@ -8,7 +8,7 @@ import { endpointSlices, services } from '../kubeapi/resources.ts';
 import type { Clock } from '../lib/clock.ts';
 import { errorFields } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
-import type { Proxier } from './proxier.ts';
+import type { DualProxier } from './dual-proxier.ts';
 import { headlessLabel, proxyNameLabel } from './read-service.ts';
 import { triggerTimeAnnotation } from './trigger-times.ts';
 
@@ -22,12 +22,12 @@ const labelSelector = `!${headlessLabel},!${proxyNameLabel}`;
 export class ServiceFeed {
   readonly #services: Reflector<Service>;
   readonly #slices: Reflector<EndpointSlice>;
-  readonly #proxier: Pick<Proxier, 'onServiceChange' | 'onSliceChange' | 'sourcesSynced'>;
+  readonly #proxier: Pick<DualProxier, 'onServiceChange' | 'onSliceChange' | 'sourcesSynced'>;
   readonly #log: Log;
 
   constructor(options: {
     api: KubeApi;
-    proxier: Pick<Proxier, 'onServiceChange' | 'onSliceChange' | 'sourcesSynced'>;
+    proxier: Pick<DualProxier, 'onServiceChange' | 'onSliceChange' | 'sourcesSynced'>;
     clock: Clock;
     log: Log;
   }) {

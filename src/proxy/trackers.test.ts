@@ -10,8 +10,15 @@ const service = (port: number): ServiceInfo => ({
   name: 'web',
   createdAt: '',
   clusterIps: ['10.96.0.1'],
-  ports: [{ name: '', protocol: 'TCP', port }],
+  ports: [{ name: '', protocol: 'TCP', port, nodePort: undefined }],
   internalTrafficPolicy: 'Cluster',
+  externalTrafficPolicy: 'Cluster',
+  externalIps: [],
+  loadBalancerIps: [],
+  sourceRanges: undefined,
+  affinitySeconds: undefined,
+  publishesNotReady: false,
+  healthCheckNodePort: undefined,
 });
 const endpoint = (ip: string, more: Partial<EndpointInfo> = {}): EndpointInfo => ({
   ip,

@@ -1,5 +1,6 @@
-import { BlockList } from 'node:net';
+import { isIPv4 } from 'node:net';
 import type { FakeTable } from '../proxy/nftables/fake-nft.ts';
+import { inRanges } from '../proxy/read-service.ts';
 
 export interface Packet {
   /** Where it enters: from another machine or a pod, or from a process of this host. */
@@ -8,6 +9,8 @@ export interface Packet {
   readonly destination: string;
   readonly proto: 'tcp' | 'udp' | 'sctp';
   readonly port: number;
+  /** What is local to the node; default: nothing that is sent to or from. */
+  readonly nodeAddresses?: readonly string[];
 }
 
 /** `untouched`: no Service's; `dangling`: a slot without endpoint, which must never be. */
@@ -28,7 +31,10 @@ type Outcome = { readonly end: 'reject' | 'drop' | 'dangling' } | { readonly fli
 
 /** Follows the first packet of a connection through a table; throws on a rule it does not know. */
 export function tracePacket(table: FakeTable, packet: Packet): Fate {
-  const hooks = packet.from === 'host' ? ['output', 'filter-output'] : ['prerouting', 'forward'];
+  const hooks =
+    packet.from === 'host'
+      ? ['sources-output', 'output', 'filter-output']
+      : ['sources-prerouting', 'prerouting', 'forward'];
   let flights: readonly Flight[] = [{ ...packet, mark: 0, translated: false }];
   for (const hook of hooks) {
     const outcomes = flights.map((flight) => runChain(table, hook, flight));
@@ -57,25 +63,35 @@ function runChain(table: FakeTable, name: string, start: Flight): Outcome {
 
 /** Undefined: goes on with the next rule; a flight: goes on changed; an outcome: the hook is done with it. */
 function runRule(table: FakeTable, text: string, flight: Flight): Outcome | Flight | undefined {
-  if (text === 'reject') return { end: 'reject' };
-  const lookup = /^(?:ct state new )?ip daddr \. meta l4proto \. th dport vmap @([\w-]+)$/.exec(text)?.[1];
+  const conditions =
+    /^(?:ct state new )?(?:(?:ip6? [sd]addr (?:!= )?(?:\{ .*? \}|[0-9a-f:]\S*)|fib [sd]addr type local) )*/.exec(
+      text,
+    )?.[0] ?? '';
+  const action = text.slice(conditions.length).replace(/^ip6? daddr \. /, '');
+  const isAddressed = action.length + conditions.length < text.length;
+  if (!matches(conditions, flight)) return undefined;
+  if (action === 'reject' || action === 'drop') return { end: action };
+  const lookup = /^meta l4proto \. th dport vmap @([\w-]+)$/.exec(action)?.[1];
   if (lookup !== undefined) {
-    const verdict = table.sets.get(lookup)?.elements.get(`${flight.destination} . ${flight.proto} . ${flight.port}`);
+    const key = `${isAddressed ? `${flight.destination} . ` : ''}${flight.proto} . ${flight.port}`;
+    const verdict = table.sets.get(lookup)?.elements.get(key);
     if (verdict === undefined) return undefined;
+    if (verdict === 'accept') return { flights: [flight] };
     return verdict === 'drop' ? { end: 'drop' } : runChain(table, verdict.slice('goto '.length), flight);
   }
-  const mark = /^(?:ip saddr != \{ (.*) \} )?meta mark set meta mark \| (0x[0-9a-f]+)$/.exec(text);
-  if (mark) {
-    const outside = mark[1] === undefined || !inRanges(flight.source, mark[1].split(', '));
-    return outside ? { ...flight, mark: flight.mark | Number(mark[2]) } : undefined;
-  }
-  const pick = /^meta l4proto (\w+) dnat ip to ip daddr \. \1 dport \. numgen random mod (\d+) map @([\w-]+)$/.exec(
-    text,
-  );
+  const mark = /^meta mark set meta mark \| (0x[0-9a-f]+)$/.exec(action);
+  if (mark) return { ...flight, mark: flight.mark | Number(mark[1]) };
+  // Nobody has an affinity yet.
+  if (/ map @affinity-\w+$/.test(action)) return undefined;
+  const pick =
+    /^meta l4proto (\w+) dnat ip6? to (ip6? daddr \. )?\1 dport \. (?:numgen random|jhash ip6 saddr) mod (\d+) map @([\w-]+)$/.exec(
+      action,
+    );
   if (!pick) throw new Error(`the tracer does not know this rule: ${text}`);
-  const slots = Array.from({ length: Number(pick[2]) }, (_, slot) =>
-    table.sets.get(pick[3] ?? '')?.elements.get(`${flight.destination} . ${flight.port} . ${slot}`),
-  );
+  const slots = Array.from({ length: Number(pick[3]) }, (_, slot) => {
+    const address = pick[2] === undefined ? '' : `${flight.destination} . `;
+    return table.sets.get(pick[4] ?? '')?.elements.get(`${address}${flight.port} . ${slot}`);
+  });
   if (pick[1] !== flight.proto || slots.includes(undefined)) return { end: 'dangling' };
   return {
     flights: slots.map((slot) => {
@@ -85,17 +101,31 @@ function runRule(table: FakeTable, text: string, flight: Flight): Outcome | Flig
   };
 }
 
-function isMasqueraded(table: FakeTable, flight: Flight): boolean {
-  return (table.chains.get('postrouting')?.rules ?? []).some(({ text }) => {
-    const bit = /^meta mark & (0x[0-9a-f]+) == \1 /.exec(text)?.[1];
-    if (bit !== undefined) return (flight.mark & Number(bit)) !== 0;
-    if (text !== 'ct status dnat ip saddr . ip daddr @hairpins masquerade fully-random') throw new Error(text);
-    return table.sets.get('hairpins')?.elements.has(`${flight.source} . ${flight.destination}`) === true;
-  });
+/** Whether all conditions at the head of a rule hold. */
+function matches(conditions: string, { source, destination, nodeAddresses = [] }: Flight): boolean {
+  const address = (side: string | undefined) => (side === 's' ? source : destination);
+  const locals = [...conditions.matchAll(/fib ([sd])addr type local/g)];
+  if (!locals.every(([, side]) => nodeAddresses.includes(address(side)))) return false;
+  return [...conditions.matchAll(/ip6? ([sd])addr (!= )?(?:\{ (.*?) \}|([0-9a-f:]\S*))/g)].every(
+    ([, side, not, list, one]) => {
+      const ranges = (list ?? one ?? '')
+        .split(', ')
+        .map((range) => (range.includes('/') ? range : wholeAddress(range)));
+      return inRanges(address(side), ranges) === (not === undefined);
+    },
+  );
 }
 
-function inRanges(ip: string, cidrs: readonly string[]): boolean {
-  const list = new BlockList();
-  for (const cidr of cidrs) list.addSubnet(cidr.split('/')[0] ?? '', Number(cidr.split('/')[1]));
-  return list.check(ip);
+const wholeAddress = (ip: string): string => `${ip}/${isIPv4(ip) ? 32 : 128}`;
+
+const hairpinRule = 'ct status dnat ip saddr . ip daddr @hairpins masquerade fully-random';
+
+function isMasqueraded(table: FakeTable, flight: Flight): boolean {
+  return (table.chains.get('postrouting')?.rules ?? []).some(({ text }) => {
+    if (text.includes(' vmap @')) return false;
+    const bit = /^meta mark & (0x[0-9a-f]+) == \1 /.exec(text)?.[1];
+    if (bit !== undefined) return (flight.mark & Number(bit)) !== 0;
+    if (text.replaceAll('ip6', 'ip') !== hairpinRule) throw new Error(text);
+    return table.sets.get('hairpins')?.elements.has(`${flight.source} . ${flight.destination}`) === true;
+  });
 }

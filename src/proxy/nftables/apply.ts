@@ -1,8 +1,11 @@
 import type { Exec } from '../../host/exec.ts';
 import { ExecError, isProgramMissing } from '../../host/exec.ts';
 import { AgentError } from '../../lib/errors.ts';
-import { readChainNames, readTable } from './read-table.ts';
+import type { Proto } from './compile.ts';
+import type { Affinity } from './read-table.ts';
+import { readAffinities, readChainNames, readTable } from './read-table.ts';
 import type { RulesetOptions } from './ruleset.ts';
+import { affinityMap } from './ruleset.ts';
 import type { TableState } from './table-state.ts';
 import { emptyState } from './table-state.ts';
 
@@ -59,6 +62,21 @@ export class NftTable {
   /** Runs one transaction: all of it takes effect, or, when this throws, none, unless the call was cut off. */
   async run(script: string, signal: AbortSignal): Promise<void> {
     await this.#nft(['-f', '-'], script, 60_000, signal);
+  }
+
+  /** Who is kept with which endpoint of a sticky frontend now. */
+  async readAffinities(proto: Proto, signal: AbortSignal): Promise<readonly Affinity[]> {
+    const { family, table } = this.#options;
+    const output = await this.#nft(['-j', 'list', 'map', family, table, affinityMap(proto)], '', 60_000, signal);
+    return readAffinities(output);
+  }
+
+  /** Forgets some of them, whether the kernel has forgotten them meanwhile or not. */
+  async dropAffinities(proto: Proto, gone: readonly Affinity[], signal: AbortSignal): Promise<void> {
+    const where = `element ${this.#options.family} ${this.#options.table} ${affinityMap(proto)}`;
+    const again = gone.map(({ key, endpoint }) => `add ${where} { ${key} timeout 1s : ${endpoint} }`);
+    const drop = gone.map(({ key }) => `delete ${where} { ${key} }`);
+    await this.run(`${[...again, ...drop].join('\n')}\n`, signal);
   }
 
   async #nft(args: readonly string[], input: string, timeoutMs: number, signal: AbortSignal): Promise<string> {

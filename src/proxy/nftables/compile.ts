@@ -1,18 +1,28 @@
+import { createHash } from 'node:crypto';
 import type { PortProtocol } from '../../api/core-v1.ts';
-import type { Route } from '../route-services.ts';
+import type { Delivery, Route } from '../route-services.ts';
+import { nodeAddress } from '../route-services.ts';
 
-/** The element that a frontend has in the kernel, and the slots it shall own; everything in nft's spelling. */
+/** The elements that a frontend has in the kernel, and the slots it shall own; everything in nft's spelling. */
 export interface DesiredFrontend {
   readonly id: FrontendId;
   /** `10.244.0.5 . 8080`, in no particular order: which slot holds which is for the diff to choose. */
   readonly endpoints: readonly string[];
-  readonly verdict: 'forward' | 'reject' | 'drop';
+  readonly verdict: Delivery['verdict'];
+  /** Who is masqueraded; default: outsiders. */
+  readonly masquerade?: Route['masquerade'];
+  /** What clients from outside get instead; undefined: the same. */
+  readonly outside?: { readonly endpoints: readonly string[]; readonly verdict: Delivery['verdict'] } | undefined;
+  readonly affinitySeconds?: number | undefined;
+  /** The only ranges that may send here; undefined: all. */
+  readonly sources?: readonly string[] | undefined;
 }
 
 export type Proto = 'tcp' | 'udp' | 'sctp';
 export const protos: readonly Proto[] = ['tcp', 'udp', 'sctp'];
 
 export interface FrontendId {
+  /** An address, or `nodeAddress`. */
   readonly ip: string;
   readonly proto: Proto;
   readonly port: number;
@@ -23,24 +33,68 @@ const protoOf: Readonly<Record<PortProtocol, Proto>> = { TCP: 'tcp', UDP: 'udp',
 /** One route as elements. Pure, and dependent on nothing but the route, so that results may be kept per Service. */
 export function compileRoute(route: Route): DesiredFrontend {
   const { ip, protocol, port } = route.frontend;
+  const { masquerade, affinitySeconds, sources } = route;
+  const outside = route.outside && { endpoints: endpointsOf(route.outside), verdict: route.outside.verdict };
+  const id = { ip, proto: protoOf[protocol], port };
   return {
-    id: { ip, proto: protoOf[protocol], port },
-    endpoints: route.targets.map((target) => `${target.ip} . ${target.port}`),
-    verdict: route.verdict,
+    ...{ id, verdict: route.verdict, endpoints: endpointsOf(route), masquerade, affinitySeconds },
+    ...{ sources, outside },
   };
 }
 
-/** Key of `frontends` and `no-endpoints`: `10.96.0.9 . tcp . 80`. */
-export const frontendElement = ({ ip, proto, port }: FrontendId): string => `${ip} . ${proto} . ${port}`;
+const endpointsOf = ({ targets }: Delivery): readonly string[] => targets.map(({ ip, port }) => `${ip} . ${port}`);
 
-/** Key of `endpoints-<proto>`: `10.96.0.9 . 80 . 3`. */
-export const slotElement = ({ ip, port }: FrontendId, slot: number): string => `${ip} . ${port} . ${slot}`;
+/** Key of the maps of verdicts: `10.96.0.9 . tcp . 80`, or `tcp . 30080` for a node port. */
+export const frontendElement = ({ ip, proto, port }: FrontendId): string =>
+  ip === nodeAddress ? `${proto} . ${port}` : `${ip} . ${proto} . ${port}`;
 
-/** The chain that spreads over slots 0 … count-1: `pick-tcp-5`. */
-export const pickChainName = (proto: Proto, count: number): string => `pick-${proto}-${count}`;
+/** Key of the maps of endpoints: `10.96.0.9 . 80 . 3`, or `30080 . 3`. */
+export const slotElement = ({ ip, port }: FrontendId, slot: number): string =>
+  ip === nodeAddress ? `${port} . ${slot}` : `${ip} . ${port} . ${slot}`;
+
+/** Key of the maps of those with affinity, which are per protocol: `10.96.0.9 . 80`, or `30080`. */
+export const stickyElement = ({ ip, port }: FrontendId): string => (ip === nodeAddress ? `${port}` : `${ip} . ${port}`);
+
+/**
+ * What a chain that picks an endpoint is made for; its name says all of it. `pick` masquerades outsiders, `masq`
+ * everybody, `host` this host, and `plain`, which alone looks among the endpoints for outside, nobody.
+ */
+export interface PickChain {
+  readonly kind: 'pick' | 'masq' | 'host' | 'plain';
+  readonly onNode: boolean;
+  readonly proto: Proto;
+  readonly count: number;
+  readonly sticky: boolean;
+}
+
+/** `pick-tcp-5`, `masq-node-udp-3-sticky`: spreads over slots 0 … count-1. */
+export const pickChainName = ({ kind, onNode, proto, count, sticky }: PickChain): string =>
+  `${kind}${onNode ? '-node' : ''}-${proto}-${count}${sticky ? '-sticky' : ''}`;
 
 /** What a pick chain's name says, or undefined for any other name. */
-export function parsePickChain(name: string): { readonly proto: Proto; readonly count: number } | undefined {
-  const match = /^pick-(tcp|udp|sctp)-([1-9][0-9]{0,4})$/.exec(name);
-  return match ? { proto: match[1] as Proto, count: Number(match[2]) } : undefined;
+export function parsePickChain(name: string): PickChain | undefined {
+  const match = /^(pick|masq|host|plain)(-node)?-(tcp|udp|sctp)-([1-9][0-9]{0,4})(-sticky)?$/.exec(name);
+  if (!match) return undefined;
+  const [, kind, node, proto, count, sticky] = match;
+  return {
+    kind: kind as PickChain['kind'],
+    onNode: node !== undefined,
+    proto: proto as Proto,
+    count: Number(count),
+    sticky: sticky !== undefined,
+  };
 }
+
+/** `remember-tcp-10800`: notes which endpoint a client got. */
+export const rememberChainName = (proto: Proto, seconds: number): string => `remember-${proto}-${seconds}`;
+
+export function parseRememberChain(name: string): { readonly proto: Proto; readonly seconds: number } | undefined {
+  const match = /^remember-(tcp|udp|sctp)-([1-9][0-9]{0,5})$/.exec(name);
+  return match ? { proto: match[1] as Proto, seconds: Number(match[2]) } : undefined;
+}
+
+/** `only-1a2b3c4d5e6f`: drops what does not come from these ranges. Frontends with equal ranges share it. */
+export const sourcesChainName = (ranges: readonly string[]): string =>
+  `only-${createHash('sha256').update(ranges.join()).digest('hex').slice(0, 12)}`;
+
+export const isSourcesChain = (name: string): boolean => /^only-[0-9a-f]{12}$/.test(name);

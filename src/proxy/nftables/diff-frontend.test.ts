@@ -5,6 +5,7 @@ import type { DesiredFrontend } from './compile.ts';
 import { diffFrontend } from './diff-frontend.ts';
 import type { FrontendState } from './table-state.ts';
 
+const noMore = { outsidePick: undefined, outsideSlots: [], sources: undefined, remember: undefined };
 const id = { ip: '10.96.0.9', proto: 'tcp', port: 80 } as const;
 const wants = (...endpoints: string[]): DesiredFrontend => ({
   id,
@@ -16,6 +17,7 @@ const has = (...slots: (string | undefined)[]): FrontendState => ({
   pick: slots.length > 0 ? `goto pick-tcp-${slots.length}` : undefined,
   noEndpoints: slots.length > 0 ? undefined : 'goto refuse',
   slots,
+  ...noMore,
 });
 const key = '10.96.0.9 . tcp . 80';
 const slot = (n: number) => `10.96.0.9 . 80 . ${n}`;
@@ -73,18 +75,63 @@ const cases: Record<
   },
   'the Service goes': { current: has('a', 'b'), remove: [slot(0), slot(1), key], add: {} },
   'holes and wrong verdicts of a foreign hand are put right': {
-    current: { id, pick: 'drop', noEndpoints: 'drop', slots: ['a', undefined, 'c', 'a'] },
+    current: { id, pick: 'drop', noEndpoints: 'drop', slots: ['a', undefined, 'c', 'a'], ...noMore },
     desired: wants('a', 'b', 'c'),
     remove: [slot(3), key, key],
     add: { [slot(1)]: 'b', [key]: 'goto pick-tcp-3' },
   },
 };
 
+const local = { ...wants('a', 'b'), masquerade: 'host', outside: { endpoints: ['a'], verdict: 'forward' } } as const;
+Object.assign(cases, {
+  'clients from outside have slots of their own': {
+    desired: local,
+    remove: [],
+    add: {
+      [slot(0)]: 'a',
+      [slot(1)]: 'b',
+      [`outside ${slot(0)}`]: 'a',
+      [key]: 'goto host-tcp-2',
+      [`outside ${key}`]: 'goto plain-tcp-1',
+    },
+  },
+  'without an endpoint here they are left to the filter': {
+    desired: { ...local, outside: { endpoints: [], verdict: 'drop' } },
+    remove: [],
+    add: {
+      [slot(0)]: 'a',
+      [slot(1)]: 'b',
+      [key]: 'drop',
+      [`outside ${key}`]: 'accept',
+    },
+  },
+  'a node port has no address, and may be sticky and for some sources only': {
+    desired: {
+      ...wants('a'),
+      ...{ id: { ip: '*', proto: 'tcp', port: 30080 }, masquerade: 'everybody' },
+      ...{ affinitySeconds: 60, sources: ['192.0.2.0/24'] },
+    },
+    remove: [],
+    add: {
+      '30080 . 0': 'a',
+      'tcp . 30080': 'goto masq-node-tcp-1-sticky',
+      'node-sources tcp . 30080': 'goto only-e336915ff179',
+      '30080': 'jump remember-tcp-60',
+    },
+  },
+} satisfies typeof cases);
+
+/** Maps beside those of the main way are told by name, for they share its keys. */
+const named = ({ set, element }: { readonly set: string; readonly element: string }): string => {
+  const [, role] = /^(outside|node-sources)/.exec(set) ?? [];
+  return role === undefined ? element : `${role} ${element}`;
+};
+
 for (const [sentence, { current, desired, remove, add }] of Object.entries(cases)) {
   test(sentence, () => {
     const change = diffFrontend(deepFreeze(current), deepFreeze(desired));
-    assert.deepEqual(change?.remove.map((one) => one.element) ?? [], remove);
-    assert.deepEqual(Object.fromEntries(change?.add.map((one) => [one.element, one.value]) ?? []), add);
+    assert.deepEqual(change?.remove.map(named) ?? [], remove);
+    assert.deepEqual(Object.fromEntries(change?.add.map((one) => [named(one), one.value]) ?? []), add);
     assert.equal(diffFrontend(change ? change.next : current, desired), undefined, 'and then nothing is left to do');
   });
 }

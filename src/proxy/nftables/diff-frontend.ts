@@ -1,6 +1,14 @@
-import type { DesiredFrontend } from './compile.ts';
-import { frontendElement, pickChainName, slotElement } from './compile.ts';
-import { endpointMap, frontendMap, noEndpointsMap, rejectChain } from './ruleset.ts';
+import { nodeAddress } from '../route-services.ts';
+import type { DesiredFrontend, FrontendId, PickChain } from './compile.ts';
+import {
+  frontendElement,
+  pickChainName,
+  rememberChainName,
+  slotElement,
+  sourcesChainName,
+  stickyElement,
+} from './compile.ts';
+import { endpointMap, rejectChain, stickyMap, verdictMap } from './ruleset.ts';
 import type { FrontendState } from './table-state.ts';
 
 /** Elements to write; within one set all removals come before all additions. */
@@ -15,6 +23,13 @@ export interface FrontendChange extends ElementWrites {
   readonly next: FrontendState | undefined;
 }
 
+interface Cell {
+  readonly set: string;
+  readonly element: string;
+  readonly from: string | undefined;
+  readonly to: string | undefined;
+}
+
 /**
  * The fewest element writes that lead from what one frontend has in the kernel to what it shall have, or undefined
  * when it has that already. An endpoint that stays keeps its slot; the hole of one that goes is filled by the one in
@@ -26,17 +41,21 @@ export function diffFrontend(
 ): FrontendChange | undefined {
   const id = current?.id ?? desired?.id;
   if (!id) return undefined;
-  const old = current?.slots ?? [];
-  const slots = placeEndpoints(old, desired?.endpoints ?? []);
-  const pick = slots.length > 0 ? `goto ${pickChainName(id.proto, slots.length)}` : undefined;
-  const noEndpoints = noEndpointsVerdict(desired);
+  const next = nextState(id, current, desired);
   const element = frontendElement(id);
-  const cells: { set: string; element: string; from: string | undefined; to: string | undefined }[] = [];
-  for (let slot = 0; slot < Math.max(old.length, slots.length); slot++) {
-    cells.push({ set: endpointMap(id.proto), element: slotElement(id, slot), from: old[slot], to: slots[slot] });
-  }
-  cells.push({ set: frontendMap, element, from: current?.pick, to: pick });
-  cells.push({ set: noEndpointsMap, element, from: current?.noEndpoints, to: noEndpoints });
+  const onNode = id.ip === nodeAddress;
+  const verdict = (role: Parameters<typeof verdictMap>[0], field: VerdictField): Cell => ({
+    ...{ set: verdictMap(role, onNode), element, from: current?.[field], to: next[field] },
+  });
+  const cells: readonly Cell[] = [
+    ...slotCells(id, false, current?.slots ?? [], next.slots),
+    ...slotCells(id, true, current?.outsideSlots ?? [], next.outsideSlots),
+    verdict('frontends', 'pick'),
+    verdict('outside', 'outsidePick'),
+    verdict('no-endpoints', 'noEndpoints'),
+    verdict('sources', 'sources'),
+    { set: stickyMap(id.proto, onNode), element: stickyElement(id), from: current?.remember, to: next.remember },
+  ];
   const changed = cells.filter((cell) => cell.from !== cell.to);
   if (changed.length === 0) return undefined;
   return {
@@ -44,8 +63,52 @@ export function diffFrontend(
     add: changed.flatMap((cell) =>
       cell.to === undefined ? [] : [{ set: cell.set, element: cell.element, value: cell.to }],
     ),
-    next: desired ? { id, pick, noEndpoints, slots } : undefined,
+    next: desired ? next : undefined,
   };
+}
+
+type VerdictField = 'pick' | 'outsidePick' | 'noEndpoints' | 'sources';
+
+const kinds = { outsiders: 'pick', everybody: 'masq', host: 'host' } as const;
+
+function nextState(
+  id: FrontendId,
+  current: FrontendState | undefined,
+  desired: DesiredFrontend | undefined,
+): FrontendState {
+  const { masquerade = 'outsiders', outside, affinitySeconds, sources } = desired ?? {};
+  const slots = placeEndpoints(current?.slots ?? [], desired?.endpoints ?? []);
+  const outsideSlots = placeEndpoints(current?.outsideSlots ?? [], outside?.endpoints ?? []);
+  const pick = (kind: PickChain['kind'], count: number): string | undefined => {
+    if (count === 0) return undefined;
+    const sticky = affinitySeconds !== undefined;
+    return `goto ${pickChainName({ kind, count, sticky, proto: id.proto, onNode: id.ip === nodeAddress })}`;
+  };
+  const remembers = affinitySeconds !== undefined && slots.length + outsideSlots.length > 0;
+  return {
+    id,
+    slots,
+    pick: pick(kinds[masquerade], slots.length),
+    outsideSlots,
+    // Without an endpoint for outside its packets must not fall through to those for everybody.
+    outsidePick: pick('plain', outsideSlots.length) ?? (outside && 'accept'),
+    noEndpoints: noEndpointsVerdict((outside ?? desired)?.verdict),
+    sources: sources && `goto ${sourcesChainName(sources)}`,
+    remember: remembers ? `jump ${rememberChainName(id.proto, affinitySeconds)}` : undefined,
+  };
+}
+
+function slotCells(
+  id: FrontendId,
+  outside: boolean,
+  old: readonly (string | undefined)[],
+  next: readonly (string | undefined)[],
+): readonly Cell[] {
+  const set = endpointMap(id.proto, { outside, onNode: id.ip === nodeAddress });
+  const count = Math.max(old.length, next.length);
+  return Array.from({ length: count }, (_, slot) => ({
+    ...{ set, element: slotElement(id, slot), from: old[slot], to: next[slot] },
+  }));
 }
 
 function placeEndpoints(old: readonly (string | undefined)[], wanted: readonly string[]): readonly string[] {
@@ -59,7 +122,7 @@ function placeEndpoints(old: readonly (string | undefined)[], wanted: readonly s
   return Array.from({ length: count }, (_, slot) => slots[slot] ?? homeless.next().value ?? '');
 }
 
-function noEndpointsVerdict(desired: DesiredFrontend | undefined): string | undefined {
-  if (!desired || desired.verdict === 'forward') return undefined;
-  return desired.verdict === 'reject' ? `goto ${rejectChain}` : 'drop';
+function noEndpointsVerdict(verdict: DesiredFrontend['verdict'] | undefined): string | undefined {
+  if (verdict === undefined || verdict === 'forward') return undefined;
+  return verdict === 'reject' ? `goto ${rejectChain}` : 'drop';
 }

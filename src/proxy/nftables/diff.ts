@@ -1,12 +1,21 @@
 import type { StaleFlows } from '../conntrack.ts';
 import type { DesiredFrontend } from './compile.ts';
-import { parsePickChain } from './compile.ts';
+import { sourcesChainName } from './compile.ts';
 import type { FrontendChange } from './diff-frontend.ts';
 import { diffFrontend } from './diff-frontend.ts';
 import type { ChainSpec, RulesetOptions } from './ruleset.ts';
-import { addChain, addRules, hairpinSet, pickChain, ruleTag, staticChains, staticSets } from './ruleset.ts';
+import {
+  addChain,
+  addRules,
+  chainFor,
+  hairpinSet,
+  isMadeOnDemand,
+  ruleTag,
+  staticChains,
+  staticSets,
+} from './ruleset.ts';
 import type { ChainState, FrontendState, TableState } from './table-state.ts';
-import { count, putFrontend } from './table-state.ts';
+import { countVerdicts, putFrontend, verdictsOf } from './table-state.ts';
 import { TransactionScript } from './transaction-script.ts';
 
 /** One atomic `nft -f -`, and what is true of the table once it has succeeded. */
@@ -23,6 +32,8 @@ export interface Transaction {
   readonly removesStrays: boolean;
   /** UDP flows that the change leaves behind in connection tracking. */
   readonly stale: readonly StaleFlows[];
+  /** Whether clients may be kept with an endpoint that their frontend does not have any more. */
+  readonly forgets: boolean;
 }
 
 export interface DesiredChanges {
@@ -99,6 +110,7 @@ class Plan {
   readonly #picks = new Map<string, number>();
   readonly #stale: StaleFlows[] = [];
   #removesStrays = false;
+  #forgets = false;
 
   constructor(state: TableState, options: RulesetOptions) {
     this.#state = state;
@@ -126,7 +138,8 @@ class Plan {
     for (const chain of staticChains(this.#options)) this.#ensureChain(chain);
     if (this.#replaces) return;
     for (const name of this.#state.chains.keys()) {
-      if (parsePickChain(name)) this.#ensureChain(pickChain(name, this.#options));
+      const wanted = chainFor(name, undefined, this.#options);
+      if (wanted) this.#ensureChain(wanted);
     }
     const { strays } = this.#state;
     for (const stray of strays) this.#script.remove(stray.set, stray.element);
@@ -142,27 +155,33 @@ class Plan {
 
   setFrontend(element: string, desired: DesiredFrontend | undefined): void {
     const current = this.#replaces ? undefined : this.#state.frontends.get(element);
+    if (desired?.sources) {
+      // Its name does not tell its rule, so that a foreign change of it is noticed here alone.
+      const only = chainFor(sourcesChainName(desired.sources), desired.sources, this.#options);
+      if (only) this.#ensureChain(only);
+    }
     const change = diffFrontend(current, desired);
     if (!change) return;
-    const pick = change.next?.pick?.slice('goto '.length);
-    if (pick !== undefined) this.#ensureChain(pickChain(pick, this.#options));
+    for (const verdict of verdictsOf(change.next)) {
+      const wanted = chainFor(targetOf(verdict), undefined, this.#options);
+      if (wanted) this.#ensureChain(wanted);
+    }
     for (const { set, element: key } of change.remove) this.#script.remove(set, key);
     for (const { set, element: key, value } of change.add) this.#script.add(set, key, value);
-    count(this.#picks, current?.pick, -1);
-    count(this.#picks, change.next?.pick, 1);
+    countVerdicts(this.#picks, current, -1);
+    countVerdicts(this.#picks, change.next, 1);
     this.#frontends.set(element, change.next);
+    this.#forgets ||= current?.remember !== undefined;
     // A replaced table has forgotten which endpoints it led to; what the old one held is still known here.
     this.#stale.push(...staleAfter(this.#replaces ? this.#state.frontends.get(element) : current, change));
   }
 
-  /** Pick chains that no frontend leads to once everything planned so far is done. */
+  /** Chains made on demand that no frontend leads to once everything planned so far is done. */
   dropUnusedChains(): void {
     const names = new Set(this.#replaces ? [] : this.#state.chains.keys());
     for (const name of this.#chains.keys()) names.add(name);
     for (const name of names) {
-      const verdict = `goto ${name}`;
-      const before = this.#replaces ? 0 : (this.#state.picks.get(verdict) ?? 0);
-      if (!parsePickChain(name) || before + (this.#picks.get(verdict) ?? 0) > 0) continue;
+      if (!isMadeOnDemand(name) || this.#leadTo(`goto ${name}`) + this.#leadTo(`jump ${name}`) > 0) continue;
       this.#script.deleteChain(name);
       this.#chains.set(name, undefined);
     }
@@ -179,6 +198,7 @@ class Plan {
       hairpins: this.#hairpins,
       removesStrays: this.#removesStrays,
       stale: this.#stale,
+      forgets: this.#forgets,
     };
   }
 
@@ -193,18 +213,30 @@ class Plan {
     this.#chains.set(wanted.name, { base: wanted.base, tags });
   }
 
+  /** How many elements have this verdict once everything planned so far is done. */
+  #leadTo(verdict: string): number {
+    const before = this.#replaces ? 0 : (this.#state.picks.get(verdict) ?? 0);
+    return before + (this.#picks.get(verdict) ?? 0);
+  }
+
   #has(names: ReadonlySet<string>, name: string): boolean {
     return !this.#replaces && names.has(name);
   }
 }
 
+const targetOf = (verdict: string): string => verdict.slice(verdict.indexOf(' ') + 1);
+
 function staleAfter(current: FrontendState | undefined, change: FrontendChange): readonly StaleFlows[] {
   const id = change.next?.id ?? current?.id;
   if (id?.proto !== 'udp') return [];
   const { ip, port } = id;
-  const kept = new Set(change.next?.slots ?? []);
-  const gone = (current?.slots ?? []).filter((endpoint) => endpoint !== undefined && !kept.has(endpoint));
-  const stale: StaleFlows[] = gone.map((endpoint) => ({ ip, port, endpoint }));
-  if (change.next?.pick !== undefined && current?.pick === undefined) stale.push({ ip, port, endpoint: undefined });
+  const kept = slotsOf(change.next);
+  const stale: StaleFlows[] = [...slotsOf(current)]
+    .filter((endpoint) => !kept.has(endpoint))
+    .map((endpoint) => ({ ip, port, endpoint }));
+  if (kept.size > 0 && slotsOf(current).size === 0) stale.push({ ip, port, endpoint: undefined });
   return stale;
 }
+
+const slotsOf = (frontend: FrontendState | undefined): ReadonlySet<string> =>
+  new Set([...(frontend?.slots ?? []), ...(frontend?.outsideSlots ?? [])].filter((slot) => slot !== undefined));

@@ -59,8 +59,9 @@ export class FakeNft implements Exec {
     if (command === '--version') return { stdout: 'nftables v1.0.6 (Lester Gooch #5)\n', stderr: '' };
     try {
       if (command === '-f -') return this.#runScript(options.input ?? '');
-      const [, what, family = '', name = ''] = /^-j list (table|chains) (\S+)(?: (\S+))?$/.exec(command) ?? [];
-      if (what === 'table') return { stdout: this.#listTable(family, name), stderr: '' };
+      const [, what, family = '', name = '', map] =
+        /^-j list (table|chains|map) (\S+)(?: (\S+))?(?: (\S+))?$/.exec(command) ?? [];
+      if (what === 'table' || what === 'map') return { stdout: this.#listTable(family, name, map), stderr: '' };
       if (what === 'chains') return { stdout: this.#listChains(family), stderr: '' };
     } catch (error) {
       if (error instanceof NftRefusal) throw refused(error.message);
@@ -97,11 +98,12 @@ export class FakeNft implements Exec {
     return { stdout: '', stderr: '' };
   }
 
-  #listTable(family: string, name: string): string {
+  #listTable(family: string, name: string, only?: string): string {
     const table = this.table(family, name);
     if (!table) throw missing(`list table ${family} ${name}`);
     const where = { family, table: name };
-    const sets = [...table.sets].map(([set, { kind, elements }]) => ({
+    const listed = [...table.sets].filter(([set]) => only === undefined || set === only);
+    const sets = listed.map(([set, { kind, elements }]) => ({
       [kind]: {
         ...where,
         name: set,
@@ -111,6 +113,7 @@ export class FakeNft implements Exec {
         ),
       },
     }));
+    if (only !== undefined) return JSON.stringify({ nftables: sets });
     const rules = [...table.chains].flatMap(([chain, { rules }]) =>
       rules.map(({ comment }) => ({
         rule: { ...where, chain, ...(comment === undefined ? {} : { comment }), expr: [] },
@@ -199,7 +202,7 @@ function applyElements(
 ): FakeSet['elements'] {
   const next = new Map(elements);
   for (const item of items) {
-    const [key = '', value] = item.split(' : ');
+    const [key = '', value] = item.replace(/ timeout \d+s/, '').split(' : ');
     if (verb === 'delete') {
       if (!next.delete(key)) throw missing(line);
     } else if (next.has(key) && next.get(key) !== value) throw exists(line);

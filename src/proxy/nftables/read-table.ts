@@ -1,16 +1,20 @@
 import { isIP } from 'node:net';
 import { isPort } from '../read-service.ts';
-import type { FrontendId, Proto } from './compile.ts';
+import { nodeAddress } from '../route-services.ts';
+import type { Proto } from './compile.ts';
 import { frontendElement, protos } from './compile.ts';
-import type { BaseChain, RulesetOptions } from './ruleset.ts';
+import type { BaseChain, RulesetOptions, VerdictRole } from './ruleset.ts';
 import {
+  affinityMap,
+  bothPlaces,
   endpointMap,
-  frontendMap,
   hairpinSet,
   markerChain,
-  noEndpointsMap,
   staticChains,
   staticSets,
+  stickyMap,
+  verdictMap,
+  verdictRoles,
 } from './ruleset.ts';
 import type { ChainState, FrontendState, TableState } from './table-state.ts';
 import { emptyState, putFrontend } from './table-state.ts';
@@ -18,12 +22,39 @@ import { emptyState, putFrontend } from './table-state.ts';
 type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
 type JsonObject = { readonly [key: string]: Json };
 
-interface Draft {
-  readonly id: FrontendId;
-  pick: string | undefined;
-  noEndpoints: string | undefined;
+/** A frontend in the reading. */
+type Draft = { -readonly [Field in keyof FrontendState]: FrontendState[Field] } & {
   readonly slots: (string | undefined)[];
+  readonly outsideSlots: (string | undefined)[];
+};
+
+/** What the elements of a map are, by its name. */
+interface MapMeaning {
+  readonly onNode: boolean;
+  readonly proto?: Proto;
+  readonly field: 'slots' | 'outsideSlots' | 'pick' | 'outsidePick' | 'noEndpoints' | 'sources' | 'remember';
 }
+
+const fieldOf: Readonly<Record<VerdictRole, MapMeaning['field']>> = {
+  frontends: 'pick',
+  outside: 'outsidePick',
+  'no-endpoints': 'noEndpoints',
+  sources: 'sources',
+};
+
+const meanings: ReadonlyMap<string, MapMeaning> = new Map(
+  bothPlaces.flatMap((onNode): [string, MapMeaning][] => [
+    ...verdictRoles.map((role): [string, MapMeaning] => [verdictMap(role, onNode), { onNode, field: fieldOf[role] }]),
+    ...protos.flatMap((proto): [string, MapMeaning][] => [
+      [endpointMap(proto, { onNode }), { onNode, proto, field: 'slots' }],
+      [endpointMap(proto, { onNode, outside: true }), { onNode, proto, field: 'outsideSlots' }],
+      [stickyMap(proto, onNode), { onNode, proto, field: 'remember' }],
+    ]),
+  ]),
+);
+
+/** Written by the kernel alone, for clients that come. */
+const kernelsOwn: ReadonlySet<string> = new Set(protos.map(affinityMap));
 
 /** Slots that a frontend can have at most; an element beyond it is not ours. */
 const maxSlots = 65_536;
@@ -54,6 +85,28 @@ export function readChainNames(json: string, table: string): ReadonlySet<string>
     if (chain['table'] === table) names.add(String(chain['name']));
   }
   return names;
+}
+
+/** One client that is kept with an endpoint. */
+export interface Affinity {
+  /** `192.0.2.9 . 10.96.0.9 . 80`: the client, and where it sends to. */
+  readonly key: string;
+  readonly ip: string;
+  readonly port: number;
+  /** `10.244.0.5 . 8080`. */
+  readonly endpoint: string;
+}
+
+/** The elements in the output of `nft -j list map` for a map of affinities. */
+export function readAffinities(json: string): readonly Affinity[] {
+  return listOf(objectOf(JSON.parse(json) as Json)['nftables']).flatMap((item) =>
+    listOf(objectOf(objectOf(item)['map'])['elem']).map((element) => {
+      const [key = null, value = null] = listOf(element);
+      const fields = fieldsOf(key);
+      const endpoint = fieldsOf(value).join(' . ');
+      return { key: fields.join(' . '), ip: String(fields[1]), port: Number(fields[2]), endpoint };
+    }),
+  );
 }
 
 function layoutOf({ chains, sets }: TableState, options: RulesetOptions): 'ours' | 'foreign' {
@@ -88,6 +141,7 @@ function readRule(state: TableState, rule: JsonObject): void {
 function readElements(state: TableState, drafts: Map<string, Draft>, set: JsonObject): void {
   const name = String(set['name']);
   state.sets.add(name);
+  if (kernelsOwn.has(name)) return;
   for (const item of listOf(set['elem'])) {
     const [key, value] = set['map'] === undefined ? [item, null] : (listOf(item) as readonly [Json, Json]);
     const fields = fieldsOf(key);
@@ -107,34 +161,39 @@ function place(
     state.hairpins.add(key[0]);
     return true;
   }
-  const proto = protos.find((one) => endpointMap(one) === set);
-  if (proto) {
-    const [ip, port, slot] = key;
-    const draft = draftOf(drafts, ip, proto, port);
-    if (!draft || typeof slot !== 'number' || slot >= maxSlots) return false;
-    draft.slots[slot] = fieldsOf(value).join(' . ');
-    return true;
+  const meaning = meanings.get(set);
+  if (!meaning) return false;
+  const fields = [...key];
+  const ip = meaning.onNode ? nodeAddress : fields.shift();
+  const proto = meaning.proto ?? fields.shift();
+  const port = fields.shift();
+  const draft = draftOf(drafts, ip, proto, port);
+  if (!draft) return false;
+  if (meaning.field !== 'slots' && meaning.field !== 'outsideSlots') {
+    draft[meaning.field] = verdictOf(value);
+    return fields.length === 0;
   }
-  const draft = draftOf(drafts, key[0], key[1], key[2]);
-  const verdict = verdictOf(value);
-  if (!draft || (set !== frontendMap && set !== noEndpointsMap)) return false;
-  if (set === frontendMap) draft.pick = verdict;
-  else draft.noEndpoints = verdict;
+  const [slot] = fields;
+  if (typeof slot !== 'number' || slot >= maxSlots) return false;
+  draft[meaning.field][slot] = fieldsOf(value).join(' . ');
   return true;
 }
 
 function draftOf(drafts: Map<string, Draft>, ip?: Json, protocol?: Json, port?: Json): Draft | undefined {
   const proto = protos.find((one) => one === protocol);
-  if (!isAddress(ip) || !proto || !isPort(port)) return undefined;
-  const id = { ip, proto: proto as Proto, port };
+  if (!(ip === nodeAddress || isAddress(ip)) || !proto || !isPort(port)) return undefined;
+  const id = { ip, proto, port };
   const element = frontendElement(id);
-  const draft = drafts.get(element) ?? { id, pick: undefined, noEndpoints: undefined, slots: [] };
+  const draft = drafts.get(element) ?? {
+    ...{ id, slots: [], outsideSlots: [], pick: undefined, outsidePick: undefined },
+    ...{ noEndpoints: undefined, sources: undefined, remember: undefined },
+  };
   drafts.set(element, draft);
   return draft;
 }
 
 function frontendOf(draft: Draft): FrontendState {
-  return { ...draft, slots: Array.from(draft.slots) };
+  return { ...draft, slots: Array.from(draft.slots), outsideSlots: Array.from(draft.outsideSlots) };
 }
 
 /** The parts of an element's key or value, whether alone, concatenated or wrapped with its comment or timeout. */

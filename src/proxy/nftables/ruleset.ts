@@ -1,14 +1,17 @@
 import { createHash } from 'node:crypto';
-import type { Proto } from './compile.ts';
-import { parsePickChain, protos } from './compile.ts';
+import type { PickChain, Proto } from './compile.ts';
+import { isSourcesChain, parsePickChain, parseRememberChain, protos } from './compile.ts';
 
 /**
  * The part of the table that does not depend on Services: sets, maps, base chains, and the shape of a pick chain.
  *
  *   client ─► prerouting / output ─ vmap @frontends ─► pick-<proto>-<N> ─ mark?, dnat to slot random mod N
+ *          ─► before them, at -110: vmap @sources ─► only-<hash>: drop what may not come in
+ *          ─► prerouting from outside: vmap @outside first ─► plain-<proto>-<N>, the same over local endpoints alone
  *          ─► filter hooks ─ vmap @no-endpoints ─► reject / drop
- *          ─► postrouting ─ marked, or endpoint talks to itself ─► masquerade
+ *          ─► postrouting ─ of a sticky frontend: note the endpoint ─ marked, or talks to itself: masquerade
  *
+ * Node ports have the same maps without the address, behind `fib daddr type local`.
  * Endpoint maps and pick chains are per protocol because nft (1.0.6 at least) cannot add a rule that looks up a map
  * declared with `th dport` once that map is in the kernel: "conflicting protocols specified: tcp vs. th". With the
  * protocol's own header it can.
@@ -18,11 +21,18 @@ export interface RulesetOptions {
   readonly table: string;
   /** All connections to virtual addresses get a node address as source. */
   readonly masqueradeAll: boolean;
-  /** Connections from elsewhere get a node address as source; empty: not known, so none do. CIDRs of the family. */
-  readonly clusterCidrs: readonly string[];
+  /** How packets of this node's pods are known; undefined: they are not, so nobody counts as an outsider. */
+  readonly local: LocalTraffic | undefined;
   /** The bit (0 … 31) of the packet mark that asks postrouting to masquerade. */
   readonly masqueradeBit: number;
+  /** CIDRs of the family, disjoint: the node's addresses that serve node ports; empty: all of them. */
+  readonly nodePortAddresses: readonly string[];
+  /** Whether node ports are served on loopback addresses too; IPv4 only. */
+  readonly localhostNodePorts: boolean;
 }
+
+/** Sources in some ranges (never empty), or what comes in by an interface whose name is, or with `*` begins, so. */
+export type LocalTraffic = { readonly cidrs: readonly string[] } | { readonly interface: string };
 
 export interface ChainSpec {
   readonly name: string;
@@ -45,72 +55,173 @@ export interface SetSpec {
 }
 
 /** Raised with every change of the sets or base chains that a rewrite of rules cannot bring about in place. */
-export const layoutVersion = 1;
+export const layoutVersion = 2;
 /** An empty chain whose name tells a later keelson which layout it finds; every nft version lists names alike. */
 export const markerChain = `layout-${layoutVersion}`;
 
 export const rejectChain = 'refuse';
 export const hairpinSet = 'hairpins';
-export const frontendMap = 'frontends';
-export const noEndpointsMap = 'no-endpoints';
-export const endpointMap = (proto: Proto): string => `endpoints-${proto}`;
+export type VerdictRole = 'frontends' | 'outside' | 'no-endpoints' | 'sources';
+export const verdictRoles: readonly VerdictRole[] = ['frontends', 'outside', 'no-endpoints', 'sources'];
+export const verdictMap = (role: VerdictRole, onNode: boolean): string => (onNode ? `node-${role}` : role);
+export const endpointMap = (proto: Proto, { onNode = false, outside = false } = {}): string =>
+  `${onNode ? 'node-' : ''}${outside ? 'outside-' : ''}endpoints-${proto}`;
+export const stickyMap = (proto: Proto, onNode: boolean): string => `${onNode ? 'node-' : ''}sticky-${proto}`;
+/** What a client of a sticky frontend got: client, address and port asked for, to endpoint. The kernel writes it. */
+export const affinityMap = (proto: Proto): string => `affinity-${proto}`;
+/** A client more than this is spread as if it had no affinity. */
+const maxAffinities = 262_144;
+export const bothPlaces: readonly boolean[] = [false, true];
+
+/**
+ * nft (1.0.6 at least) cannot write a rule that notes an endpoint by a key of more than 16 bytes: "dreg < ctx->reg_low".
+ * With IPv6 a client keeps its endpoint by a hash of its address instead, for as long as the endpoints stay the same.
+ */
+const remembers = (options: RulesetOptions): boolean => options.family === 'ip';
 
 export function staticSets(options: RulesetOptions): readonly SetSpec[] {
-  const address = options.family === 'ip' ? 'ipv4_addr' : 'ipv6_addr';
-  const frontends = `type ${address} . inet_proto . inet_service : verdict;`;
+  const { family } = options;
+  const address = family === 'ip' ? 'ipv4_addr' : 'ipv6_addr';
+  const map = (name: string, declaration: string): SetSpec => ({ kind: 'map', name, declaration });
+  const where = (onNode: boolean) => (onNode ? '' : `${address} . `);
+  const verdicts = bothPlaces.flatMap((onNode) =>
+    verdictRoles.map((role) =>
+      map(verdictMap(role, onNode), `type ${where(onNode)}inet_proto . inet_service : verdict;`),
+    ),
+  );
   return [
-    { kind: 'map', name: frontendMap, declaration: frontends },
-    { kind: 'map', name: noEndpointsMap, declaration: frontends },
+    ...verdicts,
     { kind: 'set', name: hairpinSet, declaration: `type ${address} . ${address};` },
-    ...protos.map((proto): SetSpec => {
-      const target = `${options.family} daddr . ${proto} dport`;
-      const declaration = `typeof ${target} . numgen random mod 65536 : ${target};`;
-      return { kind: 'map', name: endpointMap(proto), declaration };
+    ...protos.flatMap((proto) => {
+      const target = `${family} daddr . ${proto} dport`;
+      const endpoints = bothPlaces.flatMap((onNode) =>
+        bothPlaces.map((outside) => {
+          const key = onNode ? `${proto} dport` : target;
+          const name = endpointMap(proto, { onNode, outside });
+          return map(name, `typeof ${key} . numgen random mod 65536 : ${target};`);
+        }),
+      );
+      const sticky = bothPlaces.map((onNode) =>
+        map(stickyMap(proto, onNode), `type ${where(onNode)}inet_service : verdict;`),
+      );
+      const affinity = `typeof ${family} saddr . ${target} : ${target}; flags dynamic,timeout; size ${maxAffinities};`;
+      return [...endpoints, ...sticky, ...(remembers(options) ? [map(affinityMap(proto), affinity)] : [])];
     }),
   ];
 }
 
 export function staticChains(options: RulesetOptions): readonly ChainSpec[] {
-  const lookup = `${options.family} daddr . meta l4proto . th dport`;
+  const { family } = options;
+  const port = 'meta l4proto . th dport';
+  const lookup = (role: VerdictRole): readonly string[] => [
+    `${family} daddr . ${port} vmap @${verdictMap(role, false)}`,
+    `${nodeMatch(options)} ${port} vmap @${verdictMap(role, true)}`,
+  ];
   const bit = markOf(options);
-  const pairs = `${options.family} saddr . ${options.family} daddr`;
-  const nat = (hook: string, priority: number): BaseChain => ({ type: 'nat', hook, priority });
-  const filter = (hook: string): BaseChain => ({ type: 'filter', hook, priority: 0 });
-  const noEndpoints = [`ct state new ${lookup} vmap @${noEndpointsMap}`];
+  const pairs = `${family} saddr . ${family} daddr`;
+  const base = (type: BaseChain['type'], hook: string, priority: number): BaseChain => ({ type, hook, priority });
+  const onlyNew = (rules: readonly string[]) => rules.map((rule) => `ct state new ${rule}`);
+  const outsider = notLocal(options);
+  const outside = lookup('outside').map((rule) => (outsider === '' ? rule : `${outsider} ${rule}`));
+  const sources = onlyNew(lookup('sources'));
+  const noEndpoints = onlyNew(lookup('no-endpoints'));
+  const filters: readonly (readonly [name: string, hook: string])[] = [
+    ['forward', 'forward'],
+    ['input', 'input'],
+    ['filter-output', 'output'],
+  ];
   return [
     { name: markerChain, base: undefined, rules: [] },
     { name: rejectChain, base: undefined, rules: ['reject'] },
-    { name: 'prerouting', base: nat('prerouting', -100), rules: [`${lookup} vmap @${frontendMap}`] },
-    { name: 'output', base: nat('output', -100), rules: [`${lookup} vmap @${frontendMap}`] },
+    { name: 'sources-prerouting', base: base('filter', 'prerouting', -110), rules: sources },
+    { name: 'sources-output', base: base('filter', 'output', -110), rules: sources },
+    { name: 'prerouting', base: base('nat', 'prerouting', -100), rules: [...outside, ...lookup('frontends')] },
+    { name: 'output', base: base('nat', 'output', -100), rules: lookup('frontends') },
     {
       name: 'postrouting',
-      base: nat('postrouting', 100),
+      base: base('nat', 'postrouting', 100),
       rules: [
+        ...protos.flatMap((proto) => [
+          `meta l4proto ${proto} ct status dnat ct original ${family} daddr . ct original proto-dst vmap @${stickyMap(proto, false)}`,
+          `meta l4proto ${proto} ct status dnat ct original proto-dst vmap @${stickyMap(proto, true)}`,
+        ]),
         // The bit is cleared so that a packet which passes again (through a tunnel, say) is not masqueraded twice.
         `meta mark & ${bit} == ${bit} meta mark set meta mark ^ ${bit} masquerade fully-random`,
         `ct status dnat ${pairs} @${hairpinSet} masquerade fully-random`,
       ],
     },
-    ...['forward', 'input'].map((hook): ChainSpec => ({ name: hook, base: filter(hook), rules: noEndpoints })),
-    { name: 'filter-output', base: filter('output'), rules: noEndpoints },
+    ...filters.map(([name, hook]): ChainSpec => {
+      // Whoever routes loopback addresses for node ports must not let neighbours reach what listens there.
+      const martians = 'iifname != "lo" ip daddr 127.0.0.0/8 ct state new ct status & dnat != dnat drop';
+      const guard = name === 'input' && options.localhostNodePorts && family === 'ip' ? [martians] : [];
+      return { name, base: base('filter', hook, 0), rules: [...guard, ...noEndpoints] };
+    }),
   ];
 }
 
-/** The chain `pick-<proto>-<count>`. */
-export function pickChain(name: string, options: RulesetOptions): ChainSpec {
+/** A chain that some element leads to, by its name; `sources` are the ranges where the name does not tell. */
+export function chainFor(
+  name: string,
+  sources: readonly string[] | undefined,
+  options: RulesetOptions,
+): ChainSpec | undefined {
   const pick = parsePickChain(name);
-  if (!pick) throw new TypeError(`${name} is not the name of a pick chain`);
-  const { proto, count } = pick;
-  const key = `${options.family} daddr . ${proto} dport . numgen random mod ${count}`;
-  const dnat = `meta l4proto ${proto} dnat ${options.family} to ${key} map @${endpointMap(proto)}`;
-  return { name, base: undefined, rules: [...masqueradeRules(options), dnat] };
+  if (pick) return { name, base: undefined, rules: pickRules(pick, options) };
+  const { family } = options;
+  const remember = parseRememberChain(name);
+  if (remember) {
+    const { proto, seconds } = remember;
+    const key = `ct original ${family} saddr . ct original ${family} daddr . ct original proto-dst`;
+    const value = `${family} daddr . ${proto} dport`;
+    const note = `meta l4proto ${proto} update @${affinityMap(proto)} { ${key} timeout ${seconds}s : ${value} }`;
+    return { name, base: undefined, rules: remembers(options) ? [note] : [] };
+  }
+  if (!sources) return undefined;
+  return { name, base: undefined, rules: [`${family} saddr != { ${sources.join(', ')} } drop`] };
 }
 
-function masqueradeRules(options: RulesetOptions): readonly string[] {
+/** Whether chains of this name come and go with the elements that lead to them. */
+export const isMadeOnDemand = (name: string): boolean =>
+  parsePickChain(name) !== undefined || parseRememberChain(name) !== undefined || isSourcesChain(name);
+
+function pickRules(pick: PickChain, options: RulesetOptions): readonly string[] {
+  const { kind, onNode, proto, count, sticky } = pick;
+  const { family } = options;
+  const dnat = `meta l4proto ${proto} dnat ${family} to`;
+  const target = `${family} daddr . ${proto} dport`;
+  const client = `${family} saddr . ${target}`;
+  const choice = sticky && !remembers(options) ? `jhash ${family} saddr mod ${count}` : `numgen random mod ${count}`;
+  const key = `${onNode ? `${proto} dport` : target} . ${choice}`;
+  const map = endpointMap(proto, { onNode, outside: kind === 'plain' });
+  return [
+    ...masqueradeRules(kind, options),
+    ...(sticky && remembers(options) ? [`${dnat} ${client} map @${affinityMap(proto)}`] : []),
+    `${dnat} ${key} map @${map}`,
+  ];
+}
+
+function masqueradeRules(kind: PickChain['kind'], options: RulesetOptions): readonly string[] {
   const mark = `meta mark set meta mark | ${markOf(options)}`;
-  if (options.masqueradeAll) return [mark];
-  if (options.clusterCidrs.length === 0) return [];
-  return [`${options.family} saddr != { ${options.clusterCidrs.join(', ')} } ${mark}`];
+  if (kind === 'plain') return [];
+  if (kind === 'host') return [`fib saddr type local ${mark}`];
+  if (kind === 'masq' || options.masqueradeAll) return [mark];
+  const outsider = notLocal(options);
+  return outsider === '' ? [] : [`${outsider} ${mark}`];
+}
+
+/** Matches what does not come from a pod of this node or cluster; '' when that cannot be told. */
+function notLocal({ family, local }: RulesetOptions): string {
+  if (!local) return '';
+  return 'cidrs' in local ? `${family} saddr != { ${local.cidrs.join(', ')} }` : `iifname != "${local.interface}"`;
+}
+
+/** Matches packets to the addresses that serve node ports. */
+function nodeMatch({ family, nodePortAddresses, localhostNodePorts }: RulesetOptions): string {
+  const loopback = family === 'ip' ? '127.0.0.0/8' : '::1';
+  const parts = ['fib daddr type local'];
+  if (family === 'ip6' || !localhostNodePorts) parts.push(`${family} daddr != ${loopback}`);
+  if (nodePortAddresses.length > 0) parts.push(`${family} daddr { ${nodePortAddresses.join(', ')} }`);
+  return parts.join(' ');
 }
 
 const markOf = (options: RulesetOptions): string => `0x${((1 << options.masqueradeBit) >>> 0).toString(16)}`;

@@ -13,7 +13,7 @@ export interface TableState {
   readonly chains: Map<string, ChainState>;
   /** By frontend element: `10.96.0.9 . tcp . 80`. */
   readonly frontends: Map<string, FrontendState>;
-  /** How many frontends lead to each verdict (`goto pick-tcp-5`). */
+  /** How many elements lead to each verdict (`goto pick-tcp-5`). */
   readonly picks: Map<string, number>;
   /** Addresses that have their pair in the hairpin set. */
   readonly hairpins: Set<string>;
@@ -31,10 +31,18 @@ export interface FrontendState {
   readonly id: FrontendId;
   /** The verdict in the frontend map: `goto pick-tcp-5`. */
   readonly pick: string | undefined;
+  /** The verdict for clients from outside where it is another: `goto plain-tcp-2`, or `accept` to leave them alone. */
+  readonly outsidePick: string | undefined;
   /** The verdict in the no-endpoints map: `goto reject` or `drop`. */
   readonly noEndpoints: string | undefined;
+  /** `goto only-…`: the chain that knows who may send here. */
+  readonly sources: string | undefined;
+  /** `jump remember-tcp-10800`: the chain that keeps clients with their endpoint. */
+  readonly remember: string | undefined;
   /** By slot number; a slot without endpoint is undefined, which only a foreign hand brings about. */
   readonly slots: readonly (string | undefined)[];
+  /** The endpoints for clients from outside, where those are others. */
+  readonly outsideSlots: readonly (string | undefined)[];
 }
 
 export interface StrayElement {
@@ -54,11 +62,22 @@ export const emptyState = (): TableState => ({
 
 /** Sets or removes one frontend and keeps the count of what leads where. */
 export function putFrontend(state: TableState, element: string, next: FrontendState | undefined): void {
-  count(state.picks, state.frontends.get(element)?.pick, -1);
-  count(state.picks, next?.pick, 1);
+  countVerdicts(state.picks, state.frontends.get(element), -1);
+  countVerdicts(state.picks, next, 1);
   if (next) state.frontends.set(element, next);
   else state.frontends.delete(element);
 }
+
+/** Adds `by` to the count of every verdict of a frontend that leads to a chain made for it. */
+export function countVerdicts(picks: Map<string, number>, frontend: FrontendState | undefined, by: number): void {
+  for (const verdict of verdictsOf(frontend)) count(picks, verdict, by);
+}
+
+/** The verdicts of a frontend that lead to chains made on demand. */
+export const verdictsOf = (frontend: FrontendState | undefined): readonly string[] =>
+  [frontend?.pick, frontend?.outsidePick, frontend?.sources, frontend?.remember].filter(
+    (verdict) => verdict !== undefined,
+  );
 
 /** Adds `by` to a count that vanishes at zero. */
 export function count(counts: Map<string, number>, key: string | undefined, by: number): void {

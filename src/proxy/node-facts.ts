@@ -1,0 +1,76 @@
+import { isIPv4, isIPv6 } from 'node:net';
+import type { Node } from '../api/core-v1.ts';
+import type { LocalTraffic } from './nftables/ruleset.ts';
+import type { IpFamily } from './read-service.ts';
+import { canonicalIp, disjointRanges } from './read-service.ts';
+
+/** What of the node decides how its packets are routed; plain and comparable. */
+export interface NodeFacts {
+  readonly zone: string | undefined;
+  readonly podCidrs: readonly string[];
+  /** Its InternalIPs, else its ExternalIPs. */
+  readonly addresses: readonly string[];
+}
+
+/** The part of KubeProxyConfiguration that says which packets are whose. */
+export interface TrafficConfig {
+  readonly detectLocalMode: '' | 'ClusterCIDR' | 'NodeCIDR' | 'BridgeInterface' | 'InterfaceNamePrefix';
+  readonly bridgeInterface: string;
+  readonly interfaceNamePrefix: string;
+  readonly clusterCidrs: readonly string[];
+  /** CIDRs, or one of `primary`, `localhost`, `all`. Empty: all. */
+  readonly nodePortAddresses: readonly string[];
+  readonly localhostNodePorts: boolean;
+}
+
+export function nodeFactsOf(node: Node | undefined): NodeFacts {
+  const addresses = node?.status?.addresses ?? [];
+  const ofType = (type: string) => addresses.filter((one) => one.type === type).map((one) => one.address);
+  const internal = ofType('InternalIP');
+  return {
+    zone: node?.metadata.labels?.['topology.kubernetes.io/zone'] || undefined,
+    podCidrs: node?.spec?.podCIDRs ?? [],
+    addresses: internal.length > 0 ? internal : ofType('ExternalIP'),
+  };
+}
+
+/** How packets of local pods are known; undefined: not, because what the mode needs is missing for the family. */
+export function detectLocal(config: TrafficConfig, facts: NodeFacts, family: IpFamily): LocalTraffic | undefined {
+  switch (config.detectLocalMode) {
+    case 'BridgeInterface':
+      return config.bridgeInterface ? { interface: config.bridgeInterface } : undefined;
+    case 'InterfaceNamePrefix':
+      return config.interfaceNamePrefix ? { interface: `${config.interfaceNamePrefix}*` } : undefined;
+    case 'NodeCIDR':
+      return inCidrs(facts.podCidrs, family);
+    case 'ClusterCIDR':
+    case '':
+      return inCidrs(config.clusterCidrs, family);
+    default:
+      return config.detectLocalMode satisfies never;
+  }
+}
+
+function inCidrs(cidrs: readonly string[], family: IpFamily): LocalTraffic | undefined {
+  const disjoint = disjointRanges(cidrs, family, () => {});
+  return disjoint.length > 0 ? { cidrs: disjoint } : undefined;
+}
+
+/** The node's addresses that serve node ports, as disjoint CIDRs of the family; none: every one. */
+export function nodePortRanges(
+  wanted: readonly string[],
+  { addresses }: NodeFacts,
+  family: IpFamily,
+): readonly string[] {
+  const loopback = family === 'IPv4' ? '127.0.0.0/8' : '::1/128';
+  const isOurs = family === 'IPv4' ? isIPv4 : isIPv6;
+  if (wanted.includes('all')) return [];
+  const cidrs = wanted.flatMap((one): readonly string[] => {
+    if (one === 'localhost') return [loopback];
+    if (one !== 'primary') return [one];
+    // Only the first of each family: a node may have more, and a Service shall not answer on those.
+    const primary = addresses.find((ip) => isOurs(ip));
+    return primary === undefined ? [] : [`${canonicalIp(primary, family)}/${family === 'IPv4' ? 32 : 128}`];
+  });
+  return disjointRanges(cidrs, family, () => {});
+}
