@@ -406,6 +406,34 @@ test('who is slow, or wants too much, is cut off', async () => {
   }
 });
 
+test('an upgrade behind requests without an answer is an ordinary request, and all end with their client', async () => {
+  const upgraded: string[] = [];
+  const started = Promise.withResolvers<void>();
+  const ended: Promise<void>[] = [];
+  const wait: Endpoint = {
+    path: '/wait',
+    methods: ['GET'],
+    handle: async ({ signal }, response) => {
+      response.flushHeaders();
+      ended.push(new Promise((resolve) => signal.addEventListener('abort', () => resolve())));
+      if (ended.length === 3) started.resolve();
+      await ended.at(-1);
+    },
+    upgrade: async ({ url }) => {
+      upgraded.push(url.search);
+      started.resolve();
+    },
+  };
+  await using lab = await Lab.start({ endpoints: [wait] });
+  const socket = await lab.connect();
+  const request = (query: string, headers = '') => `GET /wait?${query} HTTP/1.1\r\nHost: n\r\n${headers}\r\n`;
+  socket.write(request('1') + request('2') + request('3', 'Connection: Upgrade\r\nUpgrade: x\r\n'));
+  await started.promise;
+  assert.deepEqual(upgraded, []);
+  socket.destroy();
+  await Promise.all(ended);
+});
+
 test('a flood of strangers costs them their own places, and nothing stays', async () => {
   const before = process.getActiveResourcesInfo();
   const lab = await Lab.start({ limits: { strangers: 20 } });

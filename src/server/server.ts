@@ -143,7 +143,8 @@ export class NodeServer {
       keepAliveTimeout: idleMs,
       connectionsCheckingInterval: checkMs,
       maxHeaderSize: headBytes,
-      shouldUpgradeCallback: (request) => this.#upgradeOf(request) !== undefined,
+      // An answer that is still to be written would end up in the middle of the other protocol, or nowhere.
+      shouldUpgradeCallback: (request) => !this.#open.get(request.socket) && this.#upgradeOf(request) !== undefined,
     });
     server.maxConnections = connections;
     server.on('connection', (socket: Socket) => {
