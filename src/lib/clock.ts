@@ -15,13 +15,26 @@ export interface Clock {
   after(ms: number, run: () => void): Disposable;
 }
 
+/** The longest wait that the timers below know: 24 days. What is longer they take for no wait at all. */
+const longestMs = 2 ** 31 - 1;
+
+/** Waits of any length: a grace period of years is one that people write. */
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
-  sleep: (ms, signal) => delay(ms, undefined, signal ? { signal } : undefined),
+  sleep: async (ms, signal) => {
+    const options = signal ? { signal } : undefined;
+    let left = ms;
+    for (; left > longestMs; left -= longestMs) await delay(longestMs, undefined, options);
+    await delay(left, undefined, options);
+  },
   after: (ms, run) => {
-    const timer = setTimeout(run, ms);
-    timer.unref();
+    let timer: NodeJS.Timeout;
+    const wait = (left: number) => {
+      const next = left > longestMs ? () => wait(left - longestMs) : run;
+      timer = setTimeout(next, Math.min(left, longestMs)).unref();
+    };
+    wait(ms);
     return { [Symbol.dispose]: () => clearTimeout(timer) };
   },
 };
