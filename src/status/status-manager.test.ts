@@ -251,6 +251,25 @@ test('a deleted pod is removed when its worker is finished and its last status i
   await assert.rejects(o.stored(), { status: 404 });
 });
 
+for (const verb of ['patch', 'delete'] as const) {
+  test(`a ${verb} that meets with others is tried again, and the deleted pod is removed`, async () => {
+    const o = await setUp();
+    await o.deliver();
+    const conflict = { reason: 'Conflict', message: 'the object has been modified; please apply your changes again' };
+    if (verb === 'patch') o.api.injectError('patch', 'pods', new ApiError(409, conflict));
+    o.show(observed('running'));
+    await o.clock.advance(1000);
+    assert.equal((await o.stored())?.phase, 'Running');
+    await o.api.delete(pods, ref, {}, signal);
+    await o.deliver();
+    if (verb === 'delete') o.api.injectError('delete', 'pods', new ApiError(409, conflict));
+    o.state.view = { ...o.state.view, state: ended };
+    o.show(observed('exited'));
+    await o.clock.advance(1000);
+    await assert.rejects(o.stored(), { status: 404 });
+  });
+}
+
 test('a pod that ended by itself stays until somebody deletes it', async () => {
   const o = await setUp();
   await o.deliver();

@@ -2,7 +2,7 @@ import type { Pod, PodStatus } from '../api/core-v1.ts';
 import type { PodUid } from '../api/ids.ts';
 import { podKey } from '../api/pod.ts';
 import { computeStrategicStatusPatch } from '../kubeapi/compute-patch.ts';
-import { isConflict, isNotFound, type KubeApi } from '../kubeapi/kube-api.ts';
+import { isConflict, isNotFound, type KubeApi, type ObjectName } from '../kubeapi/kube-api.ts';
 import { failureLevel } from '../kubeapi/outage-log.ts';
 import { pods } from '../kubeapi/resources.ts';
 import { backoffDelay, jittered } from '../lib/backoff.ts';
@@ -270,9 +270,20 @@ export class StatusManager {
       log.info({ podUid: uid, pod: podKey(desired.pod) }, 'pod removed from the API server');
     } catch (error) {
       // The object is gone, or another one has its name: the watch will say so, there is nothing left to report.
-      if (!isNotFound(error) && !isConflict(error)) throw error;
+      // A server that many write to at a time answers with a conflict, too, and may be asked again.
+      if (!isNotFound(error) && !(isConflict(error) && (await this.#isGone({ namespace, name }, target.uid))))
+        throw error;
       entry.reported = status;
       entry.deleted = true;
+    }
+  }
+
+  async #isGone(ref: ObjectName, uid: string): Promise<boolean> {
+    try {
+      return (await this.#o.api?.get(pods, ref, this.#stopped.signal))?.metadata.uid !== uid;
+    } catch (error) {
+      if (isNotFound(error)) return true;
+      throw error;
     }
   }
 
