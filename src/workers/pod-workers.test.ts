@@ -207,6 +207,27 @@ test('a changed static pod waits until its predecessor has stopped', async () =>
   assert.deepEqual(script.calls, ['sync', 'stop 20']);
   await script.finish();
   assert.equal(workers.view(uid)?.state.phase, 'terminated');
+  assert.deepEqual(script.calls.slice(2).sort(), ['clean', 'sync'], 'what is left of it keeps nobody waiting');
+});
+
+test('a manifest that is changed before the API server has answered replaces its pod all the same', async () => {
+  const { script, manager, workers } = setUp({ sourcesReady: false });
+  manager.setFromFiles([pod()]);
+  await script.finish();
+  manager.setFromFiles([pod({ uid: podUid('u2') })]);
+  await settled();
+  assert.deepEqual(script.calls, ['sync', 'stop 20']);
+  await script.finish();
+  assert.ok(script.calls.slice(2).includes('sync'));
+});
+
+test('a manifest that is taken away and put back before the API server has answered starts anew', async () => {
+  const { script, manager } = setUp({ sourcesReady: false });
+  manager.setFromFiles([pod()]);
+  await script.finish();
+  for (const pods of [[], [pod()]]) manager.setFromFiles(pods);
+  for (let i = 0; i < 3; i++) await script.finish();
+  assert.deepEqual(script.calls, ['sync', 'stop 20', 'clean', 'purge', 'sync']);
 });
 
 test('a manifest that is taken away and put back starts anew when the old run has gone', async () => {

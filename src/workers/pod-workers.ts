@@ -143,8 +143,8 @@ export class PodWorkers {
     if (!this.#started || this.#stopped.signal.aborted) return;
     const desired = this.#o.manager.get(uid);
     const known = this.#workers.get(uid);
-    if (!desired && !this.#o.sourcesReady()) return;
     if (!desired && !known && !this.#o.cache.get(uid)) return;
+    if (!desired && !this.#isUnwanted(known)) return;
     if (!known && this.#reserved.has(uid)) return;
     const worker = known ?? this.#create(uid);
     if (desired) worker.desired = desired;
@@ -273,6 +273,7 @@ export class PodWorkers {
       case 'terminating':
         await steps.stop(uid, desired, state.gracePeriodSeconds, signal);
         this.#apply(worker, { type: 'stopped' });
+        this.#wakeNamesakes(worker);
         worker.dirty = true;
         return undefined;
       case 'terminated':
@@ -284,7 +285,7 @@ export class PodWorkers {
         const wanted = manager.get(uid) !== undefined;
         // A manifest that was taken away and put back: the same content is the same UID, and starts from nothing.
         const again = wanted && state.cause.kind === 'removed';
-        if ((wanted && !again) || !this.#o.sourcesReady()) return undefined;
+        if ((wanted && !again) || !this.#isUnwanted(worker)) return undefined;
         await steps.purge(uid, desired, signal);
         this.#forget(worker);
         if (again) this.wake(uid);
@@ -301,6 +302,11 @@ export class PodWorkers {
     if (JSON.stringify(progress?.step) === JSON.stringify(step)) return;
     worker.progress = { step, since: this.#o.clock.now() };
     this.#o.changed(worker.uid);
+  }
+
+  /** No source has it now. Before all have reported that says something only of a manifest that was here, and was taken away. */
+  #isUnwanted(worker: Worker | undefined): boolean {
+    return this.#o.sourcesReady() || worker?.desired?.source === 'file';
   }
 
   /** A static pod that was changed has a new UID; it may start when its predecessor has stopped. */
@@ -321,7 +327,14 @@ export class PodWorkers {
     this.#workers.delete(worker.uid);
     this.#o.log.debug({ podUid: worker.uid, pod: worker.desired && podKey(worker.desired.pod) }, 'pod purged');
     this.#o.changed(worker.uid);
-    for (const other of this.#workers.values()) if (other.desired?.source === 'file') this.#schedule(other);
+  }
+
+  #wakeNamesakes({ desired }: Worker): void {
+    if (desired?.source !== 'file') return;
+    for (const other of this.#workers.values()) {
+      if (other.state.phase === 'syncing' && other.desired && podKey(other.desired.pod) === podKey(desired.pod))
+        this.#schedule(other);
+    }
   }
 
   #failed(worker: Worker, error: unknown): void {
