@@ -10,6 +10,10 @@ const run = promisify(execFile);
 export const bridgeIp = '10.244.0.1';
 export const nodeIp = '192.0.2.1';
 export const outsideIp = '192.0.2.2';
+/** The same by IPv6. */
+export const bridgeIp6 = 'fd00:10:244::1';
+export const nodeIp6 = 'fd00:c::1';
+export const outsideIp6 = 'fd00:c::2';
 /** Every agent answers here with its name and the client's address. */
 export const tcpPort = 8080;
 export const udpPort = 8053;
@@ -70,7 +74,7 @@ export class Lab {
     return full;
   }
 
-  async pod(name: string, ip: string): Promise<Agent> {
+  async pod(name: string, ip: string, ip6?: string): Promise<Agent> {
     const ns = await this.namespace(name);
     await this.#in(this.hostNamespace, `ip link add v-${name} type veth peer name eth0 netns ${ns}`);
     await this.#in(this.hostNamespace, `ip link set v-${name} master br0 up`);
@@ -78,6 +82,10 @@ export class Lab {
     await this.#in(ns, `ip addr add ${ip}/24 dev eth0`);
     await this.#in(ns, 'ip link set eth0 up');
     await this.#in(ns, `ip route add default via ${bridgeIp}`);
+    if (ip6 !== undefined) {
+      await this.#in(ns, `ip addr add ${ip6}/64 dev eth0 nodad`);
+      await this.#in(ns, `ip -6 route add default via ${bridgeIp6}`);
+    }
     return this.#agent(name, ns);
   }
 
@@ -114,6 +122,14 @@ export class Lab {
     await this.#in(node, `ip addr add ${bridgeIp}/24 dev br0`);
     await this.#in(node, 'ip link set br0 up');
     await this.#in(node, 'sysctl -q -w net.ipv4.ip_forward=1');
+    // Refusals are ICMP, of which a host sends one a second to each address once it has sent a few.
+    await this.#in(node, 'sysctl -q -w net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0');
+    await this.#in(node, `ip addr add ${nodeIp6}/64 dev up0 nodad`);
+    await this.#in(out, `ip addr add ${outsideIp6}/64 dev eth0 nodad`);
+    await this.#in(out, `ip -6 route add default via ${nodeIp6}`);
+    await this.#in(node, 'ip -6 route add default dev void0');
+    await this.#in(node, `ip addr add ${bridgeIp6}/64 dev br0 nodad`);
+    await this.#in(node, 'sysctl -q -w net.ipv6.conf.all.forwarding=1');
   }
 
   async #agent(name: string, ns: string): Promise<Agent> {
@@ -184,10 +200,14 @@ const net = require('node:net'), dgram = require('node:dgram');
 const name = process.argv[1];
 const say = (o) => process.stdout.write(JSON.stringify(o) + '\\n');
 const text = (address) => JSON.stringify({ from: name, seen: address });
-const server = net.createServer((s) => { s.on('error', () => {}); s.end(text(s.remoteAddress)); });
-const udp = dgram.createSocket('udp4');
-udp.on('message', (_, r) => udp.send(text(r.address), r.port, r.address));
-udp.on('error', () => {});
+const plain = (address) => address.replace(/^::ffff:/, '');
+const server = net.createServer((s) => { s.on('error', () => {}); s.end(text(plain(s.remoteAddress))); });
+const udps = ['udp4', 'udp6'].map((type) => {
+  const udp = dgram.createSocket({ type, ipv6Only: type === 'udp6' });
+  udp.on('message', (_, r) => udp.send(text(r.address), r.port, r.address));
+  udp.on('error', () => {});
+  return udp;
+});
 function tcp({ id, ip, port, timeoutMs }) {
   let body = '', done = false;
   const end = (o) => { if (done) return; done = true; s.destroy(); say({ id, ...o }); };
@@ -198,7 +218,7 @@ function tcp({ id, ip, port, timeoutMs }) {
   s.on('error', (e) => end({ error: e.code }));
 }
 function datagram({ id, ip, port, localPort, timeoutMs }) {
-  const s = dgram.createSocket({ type: 'udp4' });
+  const s = dgram.createSocket({ type: ip.includes(':') ? 'udp6' : 'udp4' });
   let done = false;
   const end = (o) => { if (done) return; done = true; clearTimeout(t); s.close(); say({ id, ...o }); };
   const t = setTimeout(() => end({ error: 'TIMEOUT' }), timeoutMs);
@@ -206,7 +226,7 @@ function datagram({ id, ip, port, localPort, timeoutMs }) {
   s.on('error', (e) => end({ error: e.code }));
   s.bind(localPort ?? 0, () => s.connect(port, ip, () => s.send('x')));
 }
-server.listen(${tcpPort}, '0.0.0.0', () => udp.bind(${udpPort}, () => say({})));
+server.listen(${tcpPort}, '::', () => udps[0].bind(${udpPort}, () => udps[1].bind(${udpPort}, () => say({}))));
 require('node:readline').createInterface({ input: process.stdin })
   .on('line', (l) => { const q = JSON.parse(l); q.protocol === 'tcp' ? tcp(q) : datagram(q); })
   .on('close', () => process.exit(0));
