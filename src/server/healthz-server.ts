@@ -35,6 +35,7 @@ export class HealthzServer {
       const server = this.#createServer();
       try {
         await listen(server, address, port, 'healthzBindAddress and healthzPort');
+        server.on('error', (error) => log.warn({ address, port, ...errorFields(error) }, 'the port of health'));
         log.debug({ address, port }, 'health is served');
         await aborted(signal);
       } catch (error) {

@@ -47,6 +47,9 @@ export class PlainServer {
       const server = this.#createServer();
       try {
         await listen(server, address, port, keys, kind);
+        server.on('error', (error) =>
+          log.warn({ address, port, what, ...errorFields(error) }, 'a port that is served'),
+        );
         log.debug({ address, port, what }, 'a port is served');
         said = '';
         failures = 0;
