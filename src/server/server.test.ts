@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent, type RequestOptions, request } from 'node:https';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -434,6 +434,23 @@ test('an upgrade behind requests without an answer is an ordinary request, and a
   await Promise.all(ended);
 });
 
+test('of a client that says nothing the kernel asks whether it is still there', async () => {
+  await using lab = await Lab.start();
+  const socket = await lab.connect();
+  socket.write('GET /whoami HTTP/1.1\r\nHost: n\r\n\r\n');
+  await once(socket, 'data');
+  // What is sent now acknowledges the answer: the kernel has nothing to send again.
+  await new Promise((resolve) => socket.write('G', resolve));
+  const place = (port = 0) => `0100007F:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+  const connection = `${place(lab.port)} ${place(socket.localPort)} `;
+  const line = readFileSync('/proc/net/tcp', 'latin1')
+    .split('\n')
+    .find((text) => text.includes(connection));
+  // The kind of the timer that runs (proc_net_tcp of the kernel's documentation): 2 is that of keepalive.
+  assert.match(line ?? '', / 01 \S+ 02:/);
+  socket.destroy();
+});
+
 test('a flood of strangers costs them their own places, and nothing stays', async () => {
   const before = process.getActiveResourcesInfo();
   const lab = await Lab.start({ limits: { strangers: 20 } });
@@ -483,6 +500,7 @@ test('a port that is taken is said once, with who has it, and served as soon as 
   };
   const log: Log = {
     ...silentLog,
+    warn: (fields) => void errors.push(fields as never),
     error: (fields) => {
       errors.push(fields as never);
       failed.resolve();

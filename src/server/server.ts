@@ -61,6 +61,8 @@ const defaultLimits: Limits = {
   headBytes: 256 * 1024,
   checkMs: 2_000,
 };
+/** How long nothing may come before the kernel asks whether the other machine is there; Go's time. */
+const probeMs = 15_000;
 const retry = { initialMs: 1_000, maxMs: 30_000 } as const;
 
 /**
@@ -118,6 +120,7 @@ export class NodeServer {
     this.#clientCa = material.clientCa;
     const server = this.#createServer(material, signal);
     await listen(server, address, port, 'address and port');
+    server.on('error', (error) => log.warn(errorFields(error), "the node's port"));
     log.info({ address, port }, "the node's port is served");
     this.#listening.resolve((server.address() as AddressInfo).port);
     this.#said = '';
@@ -141,6 +144,9 @@ export class NodeServer {
       headersTimeout: headMs,
       requestTimeout: requestMs,
       keepAliveTimeout: idleMs,
+      // Who follows a log may be silent for ever: of a machine that is gone only the kernel can tell.
+      keepAlive: true,
+      keepAliveInitialDelay: probeMs,
       connectionsCheckingInterval: checkMs,
       maxHeaderSize: headBytes,
       // An answer that is still to be written would end up in the middle of the other protocol, or nowhere.
@@ -162,7 +168,6 @@ export class NodeServer {
     server.on('tlsClientError', (_error: Error, socket: TLSSocket) => socket.destroy());
     server.on('request', (request, response) => void this.#answer(request, response, signal));
     server.on('upgrade', (request, socket, head) => void this.#upgrade(request, socket, head, signal));
-    server.on('error', (error) => this.#o.log.warn(errorFields(error), "the node's port"));
     return server;
   }
 
