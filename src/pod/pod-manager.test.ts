@@ -92,6 +92,15 @@ const cases: Record<string, Case> = {
     wakes: ['u1 desired', 'u2 desired', 'u1 desired', 'u3 desired'],
     desired: ['u2 file', 'u3 file'],
   },
+  'a manifest that keeps its UID is looked at anew when it says something else, and only then': {
+    act: (m) => {
+      m.setFromFiles([pod()]);
+      m.setFromFiles([pod()]);
+      m.setFromFiles([pod({ labels: { a: 'b' } })]);
+    },
+    wakes: ['u1 desired', 'u1 desired'],
+    desired: ['u1 file'],
+  },
   'an empty directory takes nothing from the API': {
     act: (m) => {
       m.setFromApi('ns/p', pod());
@@ -200,5 +209,18 @@ test('of several intents to end a pod the first reason and the shortest grace pe
   assert.deepEqual(manager.get(uid)?.intent, expect, 'an update of the pod does not take it back');
   manager.setFromApi('ns/p', undefined);
   manager.setFromApi('ns/p', pod());
+  assert.equal(manager.get(uid)?.intent, undefined);
+});
+
+test('an intent for a pod that has gone meanwhile does not wait for the next one with its UID', () => {
+  const manager = new PodManager(
+    () => 0,
+    () => {},
+  );
+  const uid = podUid('u1');
+  manager.setFromFiles([pod()]);
+  manager.setFromFiles([]);
+  manager.terminate(uid, { reason: 'Evicted', message: 'memory' });
+  manager.setFromFiles([pod()]);
   assert.equal(manager.get(uid)?.intent, undefined);
 });

@@ -1,6 +1,6 @@
 import type { Pod } from '../api/core-v1.ts';
 import { type MirrorPodUid, mirrorPodUid, type PodUid, podUid } from '../api/ids.ts';
-import { isMirrorPod, podKey } from '../api/pod.ts';
+import { configSeenAnnotation, isMirrorPod, podKey } from '../api/pod.ts';
 
 export type PodSource = 'api' | 'file';
 
@@ -87,18 +87,23 @@ export class PodManager {
 
   /** All pods of the manifest directory, as of now. */
   setFromFiles(pods: readonly Pod[]): void {
-    const uids = new Set(pods.map((pod) => podUid(pod.metadata.uid ?? '')));
+    const byUid = new Map(pods.toReversed().map((pod) => [podUid(pod.metadata.uid ?? ''), pod]));
     for (const known of this.#pods.values())
-      if (known.source === 'file' && !uids.has(known.uid)) this.#remove(known.uid);
+      if (known.source === 'file' && !byUid.has(known.uid)) this.#remove(known.uid);
     for (const pod of pods) {
       const uid = podUid(pod.metadata.uid ?? '');
-      // A static pod's UID is made from its content: the same UID is the same pod.
-      if (!this.#pods.has(uid)) this.#set(uid, pod, 'file');
+      const known = this.#pods.get(uid);
+      // A static pod's UID is made from its content, unless the manifest has one of its own.
+      const isNews = known ? known.source === 'file' && differsInContent(known.pod, pod) : true;
+      if (byUid.get(uid) === pod && isNews) this.#set(uid, pod, 'file');
     }
   }
 
   /** Says that a pod has to go although its source still has it. The first reason stays; grace may only shrink. */
   terminate(uid: PodUid, intent: TerminateIntent): void {
+    const known = this.#pods.get(uid);
+    // It has gone meanwhile: a pod that comes back under its UID is another one.
+    if (!known) return;
     const earlier = this.#intents.get(uid);
     const grace = smaller(earlier?.gracePeriodSeconds, intent.gracePeriodSeconds);
     const merged: TerminateIntent = {
@@ -107,8 +112,7 @@ export class PodManager {
       ...(grace === undefined ? {} : { gracePeriodSeconds: grace }),
     };
     this.#intents.set(uid, merged);
-    const known = this.#pods.get(uid);
-    if (known) this.#pods.set(uid, { ...known, intent: merged });
+    this.#pods.set(uid, { ...known, intent: merged });
     this.#wake(uid, 'desired');
   }
 
@@ -143,4 +147,11 @@ function differsInStatusOnly(before: Pod, after: Pod): boolean {
   const visible = ({ metadata: m }: Pod) =>
     JSON.stringify([m.generation, m.deletionTimestamp, m.deletionGracePeriodSeconds, m.labels, m.annotations]);
   return before.metadata.generation !== undefined && visible(before) === visible(after);
+}
+
+/** When a manifest was first seen is no part of what it says. */
+function differsInContent(before: Pod, after: Pod): boolean {
+  const content = ({ metadata: { labels, annotations = {} }, spec }: Pod) =>
+    JSON.stringify([labels, { ...annotations, [configSeenAnnotation]: '' }, spec]);
+  return content(before) !== content(after);
 }

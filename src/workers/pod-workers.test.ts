@@ -211,7 +211,7 @@ test('a changed static pod waits until its predecessor has stopped', async () =>
 });
 
 test('a manifest that is changed before the API server has answered replaces its pod all the same', async () => {
-  const { script, manager, workers } = setUp({ sourcesReady: false });
+  const { script, manager } = setUp({ sourcesReady: false });
   manager.setFromFiles([pod()]);
   await script.finish();
   manager.setFromFiles([pod({ uid: podUid('u2') })]);
