@@ -15,6 +15,7 @@ import { pendingChanges } from '../proxy/proxy-metrics.ts';
 import { ServiceFeed } from '../proxy/service-feed.ts';
 import type { LocalAddress, Withdrawn } from '../proxy/withdraw.ts';
 import { nextWithdrawn } from '../proxy/withdraw.ts';
+import { HealthCheckPorts } from './health-check-ports.ts';
 import type { HostParts } from './host-parts.ts';
 import type { Metrics } from './metrics-part.ts';
 import type { PodsHalf } from './pods-half.ts';
@@ -68,16 +69,18 @@ export async function buildServicesHalf(input: ServicesHalfInput): Promise<Servi
     masqueradeBit: proxy.nftables.masqueradeBit ?? 14,
     syncPeriodMs: proxy.nftables.syncPeriod,
     metrics: metrics.services,
+    healthChecksChanged: () => ports.update(),
   };
+  const ports: HealthCheckPorts = new HealthCheckPorts({ proxier: () => proxier, health, log });
   const proxiers = [new Proxier({ ...common, health })];
   if (existsSync('/proc/net/if_inet6')) proxiers.push(new Proxier({ ...common, family: 'IPv6' }));
-  const proxier = new DualProxier(...proxiers);
+  const proxier: DualProxier = new DualProxier(...proxiers);
   pendingChanges(metrics.proxy, () => proxier.pending);
   const half = api ? await fromApi(input, api, proxier) : fromManifests(input, proxier);
   const run = async (signal: AbortSignal) => {
     using _node = input.onNodeChange(() => proxier.onNodeChange(input.node()));
     proxier.onNodeChange(input.node());
-    await Promise.all([half.run(signal), serveProxyPorts({ ...input, health }, signal)]);
+    await Promise.all([half.run(signal), ports.run(signal), serveProxyPorts({ ...input, health }, signal)]);
   };
   return { ...half, run };
 }

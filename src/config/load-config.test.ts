@@ -313,13 +313,13 @@ test('what upstream has and keelson not yet is a warning, a group once', () => {
       kubelet(
         'address: 0.0.0.0\ntracing: {endpoint: x, samplingRatePerMillion: 1}\nfailSwapOn: false\nlogging: {format: text, verbosity: 1}\nconfigMapAndSecretChangeDetectionStrategy: Cache\nenforceNodeAllocatable: [pods, kube-reserved]\n',
       ),
-      proxy('mode: iptables\nnftables: {masqueradeAll: true}\nconntrack: {maxPerCore: null, min: 1}\n'),
+      proxy('mode: iptables\niptables: {masqueradeAll: true}\nconntrack: {maxPerCore: null, min: 1}\n'),
     ]).map((line) => line.replace(/is valid in (\w+), but keelson does not support it yet: it has no effect/, '[$1]')),
     [
       '0.yaml:4:1: tracing: [KubeletConfiguration]',
       '0.yaml:5:1: failSwapOn: [KubeletConfiguration]',
       '0.yaml:6:11: logging.format: [KubeletConfiguration]',
-      '1.yaml:4:12: nftables.masqueradeAll: [KubeProxyConfiguration]',
+      '1.yaml:4:12: iptables.masqueradeAll: [KubeProxyConfiguration]',
       '1.yaml:5:1: conntrack: [KubeProxyConfiguration]',
       '0.yaml:7:1: configMapAndSecretChangeDetectionStrategy: "Cache" is not supported yet, Watch is used',
       '0.yaml:8:1: enforceNodeAllocatable: kube-reserved not supported yet: what is reserved is kept from pods, but not enforced',

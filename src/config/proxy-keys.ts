@@ -30,7 +30,7 @@ export const proxyKeys = {
   iptables: {
     masqueradeBit: pointer(bit, 14, 'later'),
     masqueradeAll: key(boolean, false, 'later'),
-    localhostNodePorts: pointer(boolean, true, 'later'),
+    localhostNodePorts: pointer(boolean, true, 'now'),
     syncPeriod: key(positive, 30 * second, 'later'),
     minSyncPeriod: key(duration(), second, 'later'),
   },
@@ -45,8 +45,8 @@ export const proxyKeys = {
     udpTimeout: key(duration(), 0, 'later'),
   },
   nftables: {
-    masqueradeBit: pointer(bit, 14, 'later'),
-    masqueradeAll: key(boolean, false, 'later'),
+    masqueradeBit: pointer(bit, 14, 'now'),
+    masqueradeAll: key(boolean, false, 'now'),
     syncPeriod: key(positive, 30 * second, 'now'),
     minSyncPeriod: key(duration(), second, 'now'),
   },
@@ -60,11 +60,11 @@ export const proxyKeys = {
   detectLocalMode: key(
     oneOf('', 'ClusterCIDR', 'NodeCIDR', 'BridgeInterface', 'InterfaceNamePrefix'),
     'ClusterCIDR',
-    'later',
+    'now',
   ),
-  detectLocal: { bridgeInterface: key(string, '', 'later'), interfaceNamePrefix: key(string, '', 'later') },
+  detectLocal: { bridgeInterface: key(string, '', 'now'), interfaceNamePrefix: key(string, '', 'now') },
   clusterCIDR: key(cidrs, '', 'now'),
-  nodePortAddresses: key(list(nodePortRange), noStrings, 'later'),
+  nodePortAddresses: key(list(nodePortRange), noStrings, 'now'),
   oomScoreAdj: pointer(oomScore, -999, 'later'),
   conntrack: {
     maxPerCore: pointer(count, 32_768, 'later'),

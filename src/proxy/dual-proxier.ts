@@ -1,5 +1,6 @@
 import type { Node, Service } from '../api/core-v1.ts';
 import type { EndpointSlice } from '../api/discovery-v1.ts';
+import type { HealthCheck } from './health-checks.ts';
 import type { Proxier } from './proxier.ts';
 import type { Withdrawn } from './withdraw.ts';
 
@@ -30,6 +31,16 @@ export class DualProxier {
   /** Whether a slice names an address as an endpoint of this node. */
   isLocalEndpoint(ip: string): boolean {
     return this.#all.some((one) => one.isLocalEndpoint(ip));
+  }
+
+  /** By Service: the ports that load balancers ask; a dual-stack Service has one. */
+  healthChecks(): ReadonlyMap<string, HealthCheck> {
+    return new Map(this.#all.flatMap((one) => [...one.healthChecks]));
+  }
+
+  /** How many ready endpoints a Service has on this node, in the family that has most. */
+  localEndpoints(serviceKey: string): number {
+    return Math.max(0, ...this.#all.map((one) => one.localEndpoints(serviceKey)));
   }
 
   sourcesSynced(): void {

@@ -8,7 +8,9 @@ import type { Clock } from '../lib/clock.ts';
 import { errorFields, messageOf } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { ConntrackCleaner } from './conntrack.ts';
+import type { PortEndpoints } from './endpointslice-tracker.ts';
 import { EndpointSliceTracker } from './endpointslice-tracker.ts';
+import type { HealthCheck } from './health-checks.ts';
 import { NftTable } from './nftables/apply.ts';
 import type { DesiredFrontend, Proto } from './nftables/compile.ts';
 import { compileRoute, frontendElement, protos } from './nftables/compile.ts';
@@ -20,7 +22,7 @@ import type { NodeFacts, TrafficConfig } from './node-facts.ts';
 import { detectLocal, nodeFactsOf, nodePortRanges } from './node-facts.ts';
 import type { ProxyHealth } from './proxy-health.ts';
 import type { ProxyMetrics } from './proxy-metrics.ts';
-import type { IpFamily } from './read-service.ts';
+import type { IpFamily, ServiceInfo } from './read-service.ts';
 import { readService } from './read-service.ts';
 import { readSlice } from './read-slice.ts';
 import { nodeAddress, routeService } from './route-services.ts';
@@ -49,6 +51,8 @@ export interface ProxierOptions {
   readonly syncPeriodMs?: number;
   readonly metrics?: ProxyMetrics;
   readonly health?: ProxyHealth;
+  /** `healthChecks` is not what it was. */
+  readonly healthChecksChanged?: () => void;
 }
 
 /** A transaction of this many elements takes the kernel a few hundredths of a second. */
@@ -91,6 +95,8 @@ export class Proxier {
   readonly #health: ProxyHealth | undefined;
   readonly #triggers: TriggerTimes;
   readonly #markSynced: () => void;
+  readonly #healthChecks = new Map<string, HealthCheck>();
+  readonly #healthChecksChanged: () => void;
   /** Undefined: not known, read it back. */
   #state: TableState | undefined;
   #version: string | undefined;
@@ -106,6 +112,7 @@ export class Proxier {
     this.#clock = clock;
     this.#metrics = options.metrics;
     this.#health = options.health;
+    this.#healthChecksChanged = options.healthChecksChanged ?? (() => {});
     this.#triggers = new TriggerTimes(clock.now());
     this.#nodeName = options.nodeName;
     this.#slices = new EndpointSliceTracker(options.nodeName);
@@ -138,6 +145,7 @@ export class Proxier {
     const read = service ? readService(service, this.#family) : undefined;
     this.#say(`Service ${key} problems`, read?.problems, 'part of a Service cannot be used');
     this.#metrics?.serviceChanges.inc();
+    this.#noteHealthCheck(key, read?.service);
     if (this.#services.update(key, read?.service)) this.#queue();
   }
 
@@ -183,6 +191,19 @@ export class Proxier {
       }
     }
     if (changed) this.#queue();
+  }
+
+  /** By Service: the ports that load balancers ask. */
+  get healthChecks(): ReadonlyMap<string, HealthCheck> {
+    return this.#healthChecks;
+  }
+
+  /** How many ready endpoints a Service has on this node. */
+  localEndpoints(serviceKey: string): number {
+    const ready = this.#endpointsOf(serviceKey).flatMap(({ endpoints }) =>
+      endpoints.filter((one) => one.ready && one.nodeName === this.#nodeName).map((one) => one.ip),
+    );
+    return new Set(ready).size;
   }
 
   /** Whether a slice names an address as an endpoint of this node. */
@@ -312,11 +333,7 @@ export class Proxier {
     for (const key of dirty) {
       const service = this.#services.get(key);
       const place = { nodeName: this.#nodeName, zone: this.#facts.zone };
-      const endpoints = withdraw(this.#slices.endpointsOf(key), this.#withdrawn, {
-        nodeName: this.#nodeName,
-        publishesNotReady: service?.publishesNotReady === true,
-      });
-      const routes = service ? routeService(service, endpoints, place) : [];
+      const routes = service ? routeService(service, this.#endpointsOf(key), place) : [];
       const { changed, conflicts } = this.#routes.update(key, service?.createdAt ?? '', routes);
       for (const frontend of changed) frontends.add(frontend);
       const what = 'two Services claim the same address and port; the older one has it';
@@ -324,6 +341,23 @@ export class Proxier {
       this.#say(`Service ${key} conflicts`, lost, what);
     }
     return frontends;
+  }
+
+  /** As this node knows them. */
+  #endpointsOf(key: string): readonly PortEndpoints[] {
+    return withdraw(this.#slices.endpointsOf(key), this.#withdrawn, {
+      nodeName: this.#nodeName,
+      publishesNotReady: this.#services.get(key)?.publishesNotReady === true,
+    });
+  }
+
+  #noteHealthCheck(key: string, service: ServiceInfo | undefined): void {
+    const port = service?.healthCheckNodePort;
+    if (this.#healthChecks.get(key)?.port === port) return;
+    if (service && port !== undefined) {
+      this.#healthChecks.set(key, { namespace: service.namespace, name: service.name, port });
+    } else this.#healthChecks.delete(key);
+    this.#healthChecksChanged();
   }
 
   #changesOf(frontends: ReadonlySet<string>): DesiredChanges {

@@ -11,6 +11,7 @@ export interface PlainAnswer {
   readonly text: string;
   /** Default text/plain. */
   readonly contentType?: string;
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 export interface PlainServerOptions {
@@ -88,8 +89,8 @@ export class PlainServer {
       if (!answer) return answerText(response, 404, '404 page not found\n');
       if (method !== 'GET' && method !== 'HEAD')
         return answerText(response, 405, 'Method Not Allowed\n', { allow: 'GET, HEAD' });
-      const { status, text, contentType } = answer;
-      answerText(response, status, text, contentType ? { 'content-type': contentType } : {});
+      const { status, text, contentType, headers } = answer;
+      answerText(response, status, text, { ...headers, ...(contentType ? { 'content-type': contentType } : {}) });
     } catch (error) {
       this.#o.log.error({ what: this.#o.what, ...errorFields(error) }, 'a request failed');
       answerText(response, 500, `${messageOf(error)}\n`);
