@@ -14,7 +14,7 @@ import type { HostDisks, HostFilesystem } from './filesystems.ts';
 import { MetricFamily } from './metric-family.ts';
 import type { CpuTopology, InterfaceStats } from './parse-proc.ts';
 import type { CgroupSample, Snapshot } from './snapshot.ts';
-import { formatLabels, prepared, type TextWriter } from './text-writer.ts';
+import { escapeLabel, formatLabels, prepared, type TextWriter } from './text-writer.ts';
 
 export interface CadvisorInput {
   readonly snapshot: Snapshot;
@@ -62,7 +62,7 @@ export class CadvisorMetrics {
         metric,
         entries,
         (e) => e.interfaces,
-        (i) => `,interface="${i.name}"`,
+        (i) => `,interface="${escapeLabel(i.name)}"`,
       );
     }
     for (const metric of filesystemMetrics) {
@@ -105,13 +105,14 @@ export class CadvisorMetrics {
         for (const io of sample.stats.io) {
           devices.add(deviceName(io.device));
           writeLine(writer, family, labels, named(io), ofIo(io), sample.stats.at);
+          if (writer.isFull) await writer.flush();
         }
         for (const fs of filesystems) {
           // The cgroup's own count of a device comes first: two lines of the same name would be an error.
           if (devices.has(fs.device)) continue;
           writeLine(writer, family, labels, formatDevice(fs.device), ofDisk(fs) ?? 0, sample.stats.at);
+          if (writer.isFull) await writer.flush();
         }
-        if (writer.isFull) await writer.flush();
       }
     }
     if (!entries.some((e) => e.sample.stats.io.length > 0)) return;
@@ -122,8 +123,8 @@ export class CadvisorMetrics {
         const device = `${named(io)},major="${major}",minor="${minor}"`;
         writeLine(writer, deviceUsage, labels, `${device},operation="Read"`, io.readBytes, sample.stats.at);
         writeLine(writer, deviceUsage, labels, `${device},operation="Write"`, io.writeBytes, sample.stats.at);
+        if (writer.isFull) await writer.flush();
       }
-      if (writer.isFull) await writer.flush();
     }
   }
 
@@ -217,8 +218,9 @@ async function writeParts<Part>(
       family.start(writer, entry.labels);
       writer.bytes(ending(labelsOf(part)));
       writer.value(value(part), decimals, entry.sample.stats.at);
+      // A node has as many interfaces as pods, with some networks.
+      if (writer.isFull) await writer.flush();
     }
-    if (writer.isFull) await writer.flush();
   }
 }
 
