@@ -3,6 +3,7 @@ import { after, before, describe, test } from 'node:test';
 import type { Exec } from '../src/host/exec.ts';
 import { NftTable } from '../src/proxy/nftables/apply.ts';
 import type { DesiredFrontend, Proto } from '../src/proxy/nftables/compile.ts';
+import { frontendElement } from '../src/proxy/nftables/compile.ts';
 import { commit, planTransactions } from '../src/proxy/nftables/diff.ts';
 import { FakeNft } from '../src/proxy/nftables/fake-nft.ts';
 import type { RulesetOptions } from '../src/proxy/nftables/ruleset.ts';
@@ -27,7 +28,7 @@ before(async () => {
 after(() => lab?.[Symbol.asyncDispose]());
 
 const frontend = (ip: string, proto: Proto, port: number, ...endpoints: string[]): [string, DesiredFrontend] => [
-  `${ip} . ${proto} . ${port}`,
+  frontendElement({ ip, proto, port }),
   { id: { ip, proto, port }, endpoints, verdict: endpoints.length > 0 ? 'forward' : 'reject' },
 ];
 
@@ -63,6 +64,23 @@ function contract(name: string, exec: () => Exec): void {
         [[['10.96.0.1 . tcp . 443', undefined]], [['10.244.0.1', false]]],
         [[frontend('10.96.0.2', 'sctp', 9, '10.244.0.2 . 9'), frontend('10.96.0.3', 'udp', 53)], []],
       ];
+      const rich = (...endpoints: string[]): [string, DesiredFrontend][] =>
+        [frontend('10.96.0.7', 'udp', 53, ...endpoints), frontend('*', 'sctp', 30053, ...endpoints)].map(([, one]) => {
+          const outside = { endpoints: endpoints.slice(1), verdict: 'forward' } as const;
+          const more = {
+            outside,
+            masquerade: 'host',
+            affinitySeconds: 60,
+            sources: ['0.0.0.0/1', '192.0.2.9'],
+          } as const;
+          return [frontendElement(one.id), { ...one, ...more }];
+        });
+      steps.push([rich(...dns(1, 2, 3)), []], [rich(...dns(3, 1)), []]);
+      steps.push([
+        rich(...dns(1)).map(([key, one]) => [key, { ...one, affinitySeconds: 7, sources: ['192.0.2.0/24'] }]),
+        [],
+      ]);
+      steps.push([rich().map(([key]) => [key, undefined]), []]);
       for (const [frontends, hairpins] of steps) {
         await bring(state, frontends, hairpins);
         assert.deepEqual(await table().read(never), state);
