@@ -1,4 +1,4 @@
-import type { Container, Pod, QosClass, Quantity, ResourceList, ResourceRequirements } from './core-v1.ts';
+import type { Container, Pod, PodStatus, QosClass, Quantity, ResourceList, ResourceRequirements } from './core-v1.ts';
 import type { KubeObject } from './meta-v1.ts';
 import {
   addQuantities,
@@ -38,6 +38,10 @@ const systemCriticalPriority = 2_000_000_000;
 export function isCriticalPod(pod: Pod): boolean {
   return isStaticPod(pod) || isMirrorPod(pod) || (pod.spec.priority ?? 0) >= systemCriticalPriority;
 }
+
+/** Nothing of the pod will run again: a phase that is final. */
+export const isOver = (status: PodStatus | undefined): boolean =>
+  status?.phase === 'Failed' || status?.phase === 'Succeeded';
 
 export interface PodContainer {
   readonly type: 'init' | 'regular' | 'ephemeral';

@@ -46,6 +46,11 @@ const cases: Record<string, Case> = {
     wakes: ['u1 desired', 'u1 status'],
     desired: ['u1 api'],
   },
+  'that it is over is one, whoever says so': {
+    act: fromApi(pod(), deepFreeze({ ...pod(), status: { phase: 'Failed' as const } })),
+    wakes: ['u1 desired', 'u1 desired'],
+    desired: ['u1 api'],
+  },
   'a new generation is one': {
     act: fromApi(pod(), pod({ generation: 2 })),
     wakes: ['u1 desired', 'u1 desired'],

@@ -1,6 +1,6 @@
 import type { Pod } from '../api/core-v1.ts';
 import { type MirrorPodUid, mirrorPodUid, type PodUid, podUid } from '../api/ids.ts';
-import { configSeenAnnotation, isMirrorPod, podKey } from '../api/pod.ts';
+import { configSeenAnnotation, isMirrorPod, isOver, podKey } from '../api/pod.ts';
 
 export type PodSource = 'api' | 'file';
 
@@ -142,10 +142,16 @@ function smaller(a: number | undefined, b: number | undefined): number | undefin
   return Math.min(a, b);
 }
 
-/** The server counts up `generation` with every change of the spec; labels and annotations reach downward API volumes. */
+/**
+ * The server counts up `generation` with every change of the spec; labels and annotations reach downward API volumes.
+ * A pod that somebody else declares to be over has to end.
+ */
 function differsInStatusOnly(before: Pod, after: Pod): boolean {
-  const visible = ({ metadata: m }: Pod) =>
-    JSON.stringify([m.generation, m.deletionTimestamp, m.deletionGracePeriodSeconds, m.labels, m.annotations]);
+  const visible = ({ metadata: m, status }: Pod) =>
+    JSON.stringify([
+      ...[m.generation, m.deletionTimestamp, m.deletionGracePeriodSeconds, m.labels, m.annotations],
+      isOver(status),
+    ]);
   return before.metadata.generation !== undefined && visible(before) === visible(after);
 }
 

@@ -1,5 +1,6 @@
 import type { Pod, PodStatus } from '../api/core-v1.ts';
 import type { PodUid } from '../api/ids.ts';
+import { isOver } from '../api/pod.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Gauge, Histogram, Registry } from '../lib/metrics.ts';
 import type { DesiredPod } from '../pod/pod-manager.ts';
@@ -128,8 +129,6 @@ function initSpan(status: PodStatus | undefined): Span {
   const to = times(ended.map((t) => t.finishedAt));
   return from.length > 0 && to.length > 0 ? [Math.min(...from), Math.max(...to)] : [0, 0];
 }
-
-const isOver = (status: PodStatus | undefined): boolean => status?.phase === 'Failed' || status?.phase === 'Succeeded';
 
 const allRunning = (status: PodStatus | undefined): boolean => {
   const containers = status?.containerStatuses ?? [];

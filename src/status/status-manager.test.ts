@@ -270,6 +270,22 @@ for (const verb of ['patch', 'delete'] as const) {
   });
 }
 
+test('an outcome that somebody else has written stays when the containers end otherwise', async () => {
+  const o = await setUp();
+  await o.deliver();
+  o.show(observed('running'));
+  await o.clock.advance(0);
+  const body = { status: { phase: 'Failed', reason: 'NodeLost', message: 'the node was cut off' } };
+  await o.api.patch(pods, ref, { type: 'strategic', body, subresource: 'status' }, signal);
+  await o.deliver();
+  o.state.view = { ...o.state.view, state: { ...ended, cause: { kind: 'completed' } } };
+  o.show(observed('exited'));
+  await o.clock.advance(1000);
+  const { phase, reason, message, containerStatuses } = (await o.stored()) ?? {};
+  assert.deepEqual([phase, reason, message], ['Failed', 'NodeLost', 'the node was cut off']);
+  assert.equal(containerStatuses?.[0]?.state?.terminated?.exitCode, 0);
+});
+
 test('a pod that ended by itself stays until somebody deletes it', async () => {
   const o = await setUp();
   await o.deliver();

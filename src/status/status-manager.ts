@@ -1,6 +1,6 @@
 import type { Pod, PodStatus } from '../api/core-v1.ts';
 import type { PodUid } from '../api/ids.ts';
-import { podKey } from '../api/pod.ts';
+import { isOver, podKey } from '../api/pod.ts';
 import { computeStrategicStatusPatch } from '../kubeapi/compute-patch.ts';
 import { isConflict, isNotFound, type KubeApi, type ObjectName } from '../kubeapi/kube-api.ts';
 import { failureLevel } from '../kubeapi/outage-log.ts';
@@ -328,7 +328,14 @@ function withForeignConditions(ours: PodStatus | undefined, stored: PodStatus | 
   const own = ours.conditions ?? [];
   const foreign = (stored?.conditions ?? []).filter((c) => !isNodeCondition(c));
   const kept = own.filter((c) => isNodeCondition(c));
-  return { ...ours, conditions: [...kept, ...foreign] };
+  return { ...ours, conditions: [...kept, ...foreign], ...outcomeOf(stored) };
+}
+
+/** A final phase stays, whoever wrote it, and with it what was said of it. */
+function outcomeOf(stored: PodStatus | undefined): Partial<PodStatus> {
+  if (!stored?.phase || !isOver(stored)) return {};
+  const { phase, reason, message } = stored;
+  return { phase, ...(reason ? { reason } : {}), ...(message ? { message } : {}) };
 }
 
 /** What is left of a pause; nothing when it began in the future, because the clock was set back. */

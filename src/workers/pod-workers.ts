@@ -1,5 +1,5 @@
 import type { PodUid } from '../api/ids.ts';
-import { podKey } from '../api/pod.ts';
+import { isOver, podKey } from '../api/pod.ts';
 import type { RestartBackoff } from '../kuberuntime/restart-backoff.ts';
 import { isLater, type SyncStep, type TellStep } from '../kuberuntime/sync-step.ts';
 import { backoffDelay, jittered } from '../lib/backoff.ts';
@@ -387,7 +387,7 @@ function terminationEvent(worker: Worker, desired: DesiredPod | undefined): Work
     const { reason, message, gracePeriodSeconds } = desired.intent;
     return terminate({ kind: 'evicted', reason, message }, gracePeriodSeconds ?? own);
   }
-  // Its outcome was reported before this process began: it stays as it is.
-  if (status?.phase === 'Succeeded' || status?.phase === 'Failed') return terminate({ kind: 'completed' }, own);
+  // Its outcome was reported before this process began, or somebody else has declared it over: it stays as it is.
+  if (isOver(status)) return terminate({ kind: 'completed' }, own);
   return undefined;
 }
