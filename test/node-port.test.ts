@@ -72,6 +72,13 @@ async function body(path: string, caller: Caller, at = cluster): Promise<string>
   return at.host.exec('curl', ['-sk', ...caller, `https://${at.host.nodeIp}:10250${path}`]);
 }
 
+/** The message of the API Status with which a caller is refused. */
+async function told(path: string, caller: Caller, at = cluster): Promise<string> {
+  const { kind, status, message } = JSON.parse(await body(path, caller, at));
+  assert.deepEqual([kind, status], ['Status', 'Failure']);
+  return message;
+}
+
 /** Lets a user have these subresources of the node. */
 function grant(
   name: string,
@@ -156,10 +163,10 @@ test('every endpoint for every kind of caller', async () => {
 });
 
 test('what refused callers are told', async () => {
-  assert.equal(await body('/pods', []), 'Unauthorized');
+  assert.equal(await told('/pods', []), 'Unauthorized');
   assert.equal(
-    await body('/pods', await withCertificate(cluster.api.pki.client('powerless'))),
-    'Forbidden (user=powerless, verb=get, resource=nodes, subresource(s)=[pods proxy])\n',
+    await told('/pods', await withCertificate(cluster.api.pki.client('powerless'))),
+    'Forbidden (user=powerless, verb=get, resource=nodes, subresource(s)=[pods proxy])',
   );
 });
 
@@ -188,7 +195,7 @@ test('without the API server, who was asked about is known, and others are not l
       await body('/healthz', unseen),
       'Authorization error (user=unseen, verb=get, resource=nodes, subresource=healthz)',
     );
-    assert.equal(await body('/healthz', withToken(token)), 'Unauthorized');
+    assert.equal(await told('/healthz', withToken(token)), 'Unauthorized');
     assert.deepEqual(await statuses(unseen, ['GET /pods']), [500]);
   } finally {
     await api.listen();
@@ -247,8 +254,8 @@ test('where strangers are let in they are system:anonymous, and bad credentials 
   assert.deepEqual(await statuses(stranger, asked, open), [401, 401, 401]);
   assert.deepEqual(await statuses(withToken('guessed'), asked, open), [401, 401, 401]);
   assert.equal(
-    await body('/pods', [], open),
-    'Forbidden (user=system:anonymous, verb=get, resource=nodes, subresource(s)=[pods proxy])\n',
+    await told('/pods', [], open),
+    'Forbidden (user=system:anonymous, verb=get, resource=nodes, subresource(s)=[pods proxy])',
   );
   const admin = await withCertificate(open.api.pki.client('admin', ['system:masters']), open);
   const closed = [

@@ -23,10 +23,15 @@ export function answerJson(response: ServerResponse, text: string): void {
 }
 
 /** A refusal on a connection that asked for another protocol and has left HTTP already. */
-export function refuseUpgrade(socket: Duplex, status: number, text: string): void {
+export function refuseUpgrade(
+  socket: Duplex,
+  status: number,
+  text: string,
+  contentType = 'text/plain; charset=utf-8',
+): void {
   const head = [
     `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`,
-    'Content-Type: text/plain; charset=utf-8',
+    `Content-Type: ${contentType}`,
     `Content-Length: ${Buffer.byteLength(text)}`,
     'Connection: close',
   ];

@@ -35,9 +35,29 @@ export interface Endpoint {
 /** A refusal with the status code to answer with. The message is the body, as upstream's. */
 export class HttpError extends AgentError {
   readonly status: number;
+  readonly contentType: string = 'text/plain; charset=utf-8';
 
   constructor(status: number, message: string, options: { cause?: unknown } = {}) {
     super(`Http${status}`, message, options);
     this.status = status;
+  }
+
+  get body(): string {
+    return this.message;
+  }
+}
+
+/** Somebody is not let in: 401 or 403. The body is an API Status (meta/v1), which kubectl and client libraries read. */
+export class DeniedError extends HttpError {
+  override readonly contentType = 'application/json';
+
+  constructor(status: 401 | 403, message: string) {
+    super(status, message);
+  }
+
+  override get body(): string {
+    const { status: code, message } = this;
+    const reason = code === 401 ? 'Unauthorized' : 'Forbidden';
+    return JSON.stringify({ kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', message, reason, code });
   }
 }

@@ -59,17 +59,17 @@ test('who is let in, and what others are told', async () => {
     'the wide one does not reach what never was part of it': [
       { allowed: ['get proxy'] },
       'GET /metrics',
-      '403 Forbidden (user=bob, verb=get, resource=nodes, subresource(s)=[metrics])\n',
+      '403 Forbidden (user=bob, verb=get, resource=nodes, subresource(s)=[metrics])',
     ],
     'another narrow one': [
       { allowed: ['get configz'] },
       'GET /healthz',
-      '403 Forbidden (user=bob, verb=get, resource=nodes, subresource(s)=[healthz proxy])\n',
+      '403 Forbidden (user=bob, verb=get, resource=nodes, subresource(s)=[healthz proxy])',
     ],
     'another verb': [
       { allowed: ['get proxy'] },
       'POST /exec/{namespace}/{pod}/{container}',
-      '403 Forbidden (user=bob, verb=create, resource=nodes, subresource(s)=[proxy])\n',
+      '403 Forbidden (user=bob, verb=create, resource=nodes, subresource(s)=[proxy])',
     ],
     'an API server that is away': [
       { down: true },

@@ -2,7 +2,7 @@ import { errorFields, isAbort } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { Authenticator } from './authenticate.ts';
 import type { Authorizer } from './authorize.ts';
-import { HttpError, type UserInfo } from './endpoint.ts';
+import { DeniedError, HttpError, type UserInfo } from './endpoint.ts';
 import type { Peer } from './peer.ts';
 import { requestAttributes } from './request-attributes.ts';
 
@@ -35,7 +35,7 @@ export class Guard {
       'who asks',
       this.#authenticator.authenticate(visitor.peer, visitor.authorization, signal),
     );
-    if (!user) throw new HttpError(401, 'Unauthorized');
+    if (!user) throw new DeniedError(401, 'Unauthorized');
     const { verb, subresources } = requestAttributes(method, path);
     for (const subresource of subresources) {
       const allowed = await this.#known('what they may do', this.#authorizer.allows(user, verb, subresource, signal));
@@ -47,7 +47,7 @@ export class Guard {
     }
     this.#log.debug({ user: user.username, method, path, subresources }, 'forbidden');
     const about = `user=${user.username}, verb=${verb}, resource=nodes, subresource(s)=[${subresources.join(' ')}]`;
-    throw new HttpError(403, `Forbidden (${about})\n`);
+    throw new DeniedError(403, `Forbidden (${about})`);
   }
 
   /** Undefined when it could not be found out. */

@@ -210,9 +210,10 @@ export class NodeServer {
       await match.endpoint.handle(served, response);
       if (!response.writableEnded) response.end();
     } catch (error) {
-      this.#refuse(error, request, (status, text) => {
+      this.#refuse(error, request, (status, text, contentType) => {
+        const allow = status === 405 ? { allow: this.#allowedAt(request) } : {};
         if (response.headersSent) response.destroy();
-        else answerText(response, status, text, status === 405 ? { allow: this.#allowedAt(request) } : {});
+        else answerText(response, status, text, { ...allow, ...(contentType && { 'content-type': contentType }) });
       });
     }
     if (response.closed || response.destroyed) return;
@@ -232,7 +233,7 @@ export class NodeServer {
       const { match, served } = await this.#admit(request, gone.signal, life);
       await match.endpoint.upgrade?.(served, socket, head);
     } catch (error) {
-      this.#refuse(error, request, (status, text) => refuseUpgrade(socket, status, text));
+      this.#refuse(error, request, (...answer) => refuseUpgrade(socket, ...answer));
     }
     // What was written goes out, but not to somebody who does not read.
     const late = this.#o.clock.after(this.#limits.headMs, () => socket.destroy());
@@ -265,9 +266,13 @@ export class NodeServer {
     return { match, served: { raw: request, url, params: match.params, user, signal } };
   }
 
-  #refuse(error: unknown, request: IncomingMessage, answer: (status: number, text: string) => void): void {
+  #refuse(
+    error: unknown,
+    request: IncomingMessage,
+    answer: (status: number, text: string, contentType?: string) => void,
+  ): void {
     if (error instanceof HttpError) {
-      answer(error.status, error.message);
+      answer(error.status, error.body, error.contentType);
       return;
     }
     if (!isAbort(error)) {
