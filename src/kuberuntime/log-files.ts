@@ -1,7 +1,7 @@
-import { type FSWatcher, watch } from 'node:fs';
+import { constants, type FSWatcher, watch } from 'node:fs';
 import { type FileHandle, open, realpath } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
-import { errnoOf } from '../lib/errors.ts';
+import { AgentError, errnoOf } from '../lib/errors.ts';
 
 /** What a reader that is slower than the container may keep open; beyond it the oldest of them is left out. */
 const maxWaiting = 8;
@@ -144,7 +144,7 @@ export class LogFiles implements AsyncDisposable {
       this.touch();
     } catch (error) {
       // Between the renaming and the runtime's opening of the next one there is none: another event follows.
-      if (errnoOf(error) === undefined) throw error;
+      if (errnoOf(error) === undefined && !(error instanceof AgentError)) throw error;
     }
   }
 }
@@ -154,9 +154,12 @@ const concerns = (name: string, log: string): boolean =>
   name === log || (name.startsWith(`${log}.`) && !name.endsWith('.gz') && !name.endsWith('.tmp'));
 
 async function openFile(path: string): Promise<{ file: FileHandle; identity: string }> {
-  const file = await open(path, 'r');
+  // A pipe that nobody writes must not hold us: who can put one there could stop all that reads files.
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
-    const { dev, ino, birthtimeNs } = await file.stat({ bigint: true });
+    const stats = await file.stat({ bigint: true });
+    if (!stats.isFile()) throw new AgentError('LogNoFile', `${path} is not a file`);
+    const { dev, ino, birthtimeNs } = stats;
     // Inodes are used again: a file made in the place of a removed one may have its number.
     return { file, identity: `${dev}:${ino}:${birthtimeNs}` };
   } catch (error) {

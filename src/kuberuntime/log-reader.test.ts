@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { appendFileSync, mkdtempSync, readdirSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -158,6 +159,20 @@ test('a log that is not there, and one that is none', async () => {
   });
   writeFileSync(path, 'garbage\n');
   await assert.rejects(reading({ follow: true }).done, /unsupported log format: "garbage\\n"/);
+});
+
+test('a pipe in the place of a log holds nobody', { timeout: 10_000 }, async () => {
+  execFileSync('mkfifo', [path]);
+  await assert.rejects(reading().done, { code: 'LogUnreadable', message: /^failed to open log file ".*0\.log"$/ });
+  rmSync(path);
+  writeFileSync(path, line('one'));
+  const { done, until, end, text } = reading({ follow: true });
+  await until('one\n');
+  rmSync(path);
+  execFileSync('mkfifo', [path]);
+  end();
+  await done;
+  assert.equal(text(), 'one\n');
 });
 
 test('followers that go leave nothing open', async () => {
