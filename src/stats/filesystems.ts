@@ -1,3 +1,4 @@
+import type { StatsFs } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import type { MountInfo } from '../host/mount-table.ts';
 import { readMountInfo } from '../host/mount-table.ts';
@@ -18,14 +19,27 @@ export interface FilesystemStats {
 
 /** Fails with the system's error when there is no such path. */
 export async function readFilesystemStats(path: string, now: number): Promise<FilesystemStats> {
-  const fs = await statfs(path);
+  return computeFilesystemStats(await statfs(path), now);
+}
+
+/** A little less than 2^63, the next number that there is: readers in Go refuse a whole summary for one figure above. */
+const most = 2 ** 63 - 1024;
+
+/** File systems that are not on disks may tell anything, such as more that is free than there is: nothing is negative. */
+export function computeFilesystemStats(
+  fs: Pick<StatsFs, 'bsize' | 'blocks' | 'bfree' | 'bavail' | 'files' | 'ffree'>,
+  now: number,
+): FilesystemStats {
+  const blocks = Math.min(fs.blocks, most / Math.max(fs.bsize, 1));
+  const free = Math.min(fs.bfree, blocks);
+  const inodes = Math.min(fs.files, most);
   return {
     at: now,
-    capacity: fs.blocks * fs.bsize,
-    available: fs.bavail * fs.bsize,
-    used: (fs.blocks - fs.bfree) * fs.bsize,
-    inodes: fs.files,
-    inodesFree: fs.ffree,
+    capacity: blocks * fs.bsize,
+    available: Math.min(fs.bavail, free) * fs.bsize,
+    used: (blocks - free) * fs.bsize,
+    inodes,
+    inodesFree: Math.min(fs.ffree, inodes),
   };
 }
 
