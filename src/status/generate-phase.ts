@@ -21,8 +21,8 @@ export interface PhaseInput {
  */
 export function generatePhase(input: PhaseInput): PodPhase {
   const { before, stopped } = input;
-  // A terminal phase is final: nothing of the pod will run again.
-  if (before === 'Failed' || before === 'Succeeded') return before;
+  // A terminal phase is final: nothing of the pod will run again, unless it is a static one, which begins anew.
+  if ((before === 'Failed' || before === 'Succeeded') && (stopped || !isStaticPod(input.pod))) return before;
   if (stopped && input.evicted) return 'Failed';
   const phase = phaseOfContainers(input);
   const terminal = phase === 'Failed' || phase === 'Succeeded';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Pod, PodCondition } from '../api/core-v1.ts';
 import { containerId, podUid, sandboxId } from '../api/ids.ts';
-import { configMirrorAnnotation } from '../api/pod.ts';
+import { configMirrorAnnotation, configSourceAnnotation } from '../api/pod.ts';
 import { FakeKubeApi } from '../kubeapi/fake-kubeapi.ts';
 import { ApiError } from '../kubeapi/kube-api.ts';
 import { pods } from '../kubeapi/resources.ts';
@@ -381,6 +381,18 @@ test('a static pod reports to its mirror, as soon as there is one, and to the ne
     o.manager.setFromApi('ns/p', undefined);
   }
 });
+
+for (const phase of ['Failed', 'Succeeded'] as const) {
+  test(`a static pod that ${phase} in an earlier run, and runs again, says so`, async () => {
+    const o = await setUp();
+    const mirror = basePod({ uid: 'm1', annotations: { [configMirrorAnnotation]: 'u1' } });
+    o.manager.setFromApi('ns/p', { ...mirror, status: { phase, reason: 'Evicted', message: 'memory' } });
+    o.manager.setFromFiles([basePod({ annotations: { [configSourceAnnotation]: 'file' } })]);
+    o.show(observed('running'));
+    const { phase: now, reason, message } = o.statuses.get(uid) ?? {};
+    assert.deepEqual([now, reason, message], ['Running', undefined, undefined]);
+  });
+}
 
 test('without an API server a status is derived all the same', async () => {
   const o = await setUp({ standalone: true });
