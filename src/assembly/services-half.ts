@@ -171,11 +171,12 @@ function fromManifests({ host, files, pods, log }: ServicesHalfInput, proxier: D
 function* localAddresses({ manager, statuses, workers }: PodsHalf): Generator<LocalAddress> {
   for (const { uid, pod } of manager.all()) {
     const status = statuses.get(uid);
-    if (!status || pod.spec.hostNetwork === true) continue;
+    const phase = workers.view(uid)?.state.phase;
+    if (!status || phase === undefined || pod.spec.hostNetwork === true) continue;
     yield {
       ips: status.podIPs?.map((p) => p.ip) ?? [],
       ready: isReady(status),
-      terminating: workers.view(uid)?.state.phase !== 'syncing',
+      terminating: phase !== 'syncing' || pod.metadata.deletionTimestamp !== undefined,
     };
   }
 }
