@@ -248,3 +248,35 @@ test('problems have line, column, path and the words of the API', () => {
   };
   for (const [sentence, [text, expected]] of Object.entries(table)) assert.deepEqual(said(text), expected, sentence);
 });
+
+/** What keelson looks into has to have its shape: it reads it with every look at the pod. */
+const misshapen: Record<string, readonly [inContainer: string, inSpec: string]> = {
+  'a restart rule that is nothing': ['restartPolicyRules: [null]', ''],
+  'a restart rule with an unknown action': ['restartPolicyRules: [{action: Explode}]', ''],
+  'exit codes that are no list': ['restartPolicyRules: [{action: Restart, exitCodes: {operator: In, values: 3}}]', ''],
+  'an affinity that is a word': ['', 'affinity: here'],
+  'a term that is nothing': ['', nodeTerms('[null]')],
+  'an unknown operator': ['', nodeTerms('[{matchExpressions: [{key: a, operator: Near}]}]')],
+};
+
+function nodeTerms(terms: string): string {
+  return `affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: ${terms}}}}`;
+}
+
+for (const [what, [inContainer, inSpec]] of Object.entries(misshapen)) {
+  test(`${what} is refused`, () => {
+    const { objects, problems } = decode(pod(`containers: [{name: a, image: busybox, ${inContainer}}]\n${inSpec}`));
+    assert.deepEqual([objects.length, problems.map((p) => p.severity)], [0, ['refused']]);
+  });
+}
+
+test('a rule and an affinity that are right are kept', () => {
+  const rules =
+    'restartPolicy: Never, restartPolicyRules: [{action: Restart, exitCodes: {operator: In, values: [42]}}]';
+  const terms = nodeTerms('[{matchExpressions: [{key: a, operator: In, values: [b]}]}]');
+  const { spec } = onlyPod(pod(`containers: [{name: a, image: busybox, ${rules}}]\n${terms}`));
+  assert.deepEqual(spec.containers[0]?.restartPolicyRules, [
+    { action: 'Restart', exitCodes: { operator: 'In', values: [42] } },
+  ]);
+  assert.ok(spec.affinity?.nodeAffinity);
+});

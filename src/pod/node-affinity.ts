@@ -5,7 +5,7 @@ export function matchesNode(pod: Pod, node: Node): boolean {
   const labels = node.metadata.labels ?? {};
   const selected = Object.entries(pod.spec.nodeSelector ?? {}).every(([key, value]) => labels[key] === value);
   const required = pod.spec.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution;
-  return selected && (required === undefined || matchesNodeTerms(required.nodeSelectorTerms, node));
+  return selected && (required === undefined || matchesNodeTerms(required.nodeSelectorTerms ?? [], node));
 }
 
 /** Whether one of the terms holds. No terms, and a term without a requirement, match nothing. */

@@ -151,7 +151,12 @@ const container = object({
   resources,
   resizePolicy: list(object({ resourceName: string, restartPolicy: oneOf('NotRequired', 'RestartContainer') })),
   restartPolicy,
-  restartPolicyRules: list(anything),
+  restartPolicyRules: list(
+    object({
+      action: oneOf('Restart', 'RestartAllContainers'),
+      exitCodes: object({ operator: oneOf('In', 'NotIn'), values: list(int32) }),
+    }),
+  ),
   volumeMounts: list(
     object({
       name: string,
@@ -232,6 +237,10 @@ const volume = object({
   ...(Object.fromEntries(otherSources.map((source) => [source, anything])) as Fields),
 });
 
+const nodeRequirements = list(
+  object({ key: string, operator: oneOf('In', 'NotIn', 'Exists', 'DoesNotExist', 'Gt', 'Lt'), values: strings }),
+);
+
 const podSpec = object({
   containers: list(container),
   initContainers: list(container),
@@ -258,7 +267,16 @@ const podSpec = object({
   shareProcessNamespace: boolean,
   nodeName: string,
   nodeSelector: stringMap,
-  affinity: anything,
+  affinity: object({
+    nodeAffinity: object({
+      requiredDuringSchedulingIgnoredDuringExecution: object({
+        nodeSelectorTerms: list(object({ matchExpressions: nodeRequirements, matchFields: nodeRequirements })),
+      }),
+      preferredDuringSchedulingIgnoredDuringExecution: list(anything),
+    }),
+    podAffinity: anything,
+    podAntiAffinity: anything,
+  }),
   tolerations: list(
     object({
       key: string,
