@@ -4,17 +4,22 @@ import { constants, createGzip } from 'node:zlib';
 import { TextWriter } from '../stats/text-writer.ts';
 import type { ServedRequest } from './endpoint.ts';
 
+/** A client that takes nothing for so long gets no more; milliseconds. */
+const defaultPatienceMs = 60_000;
 const contentType = 'text/plain; version=0.0.4; charset=utf-8';
 
 /**
  * Sends metrics as they are written, compressed for who asks for that. The writer goes on when the bytes before are on
- * their way: a client that reads slowly costs one buffer. Rejects when the client is gone.
+ * their way: a client that reads slowly costs one buffer, and one that has stopped reading loses its connection. Rejects
+ * when the client is gone.
  */
 export async function answerMetrics(
   { raw, signal }: ServedRequest,
   response: ServerResponse,
   write: (writer: TextWriter) => Promise<void>,
+  patienceMs: number = defaultPatienceMs,
 ): Promise<void> {
+  response.setTimeout(patienceMs);
   const compress = acceptsGzip(raw.headers['accept-encoding']);
   response.writeHead(200, { 'content-type': contentType, ...(compress && { 'content-encoding': 'gzip' }) });
   const out = compress ? compressed(response) : response;
