@@ -3,13 +3,14 @@ import { after, afterEach, before, test } from 'node:test';
 import type { Service, ServiceSpec } from '../src/api/core-v1.ts';
 import type { EndpointSlice } from '../src/api/discovery-v1.ts';
 import { serviceNameLabel } from '../src/api/discovery-v1.ts';
+import type { Exec } from '../src/host/exec.ts';
 import { systemClock } from '../src/lib/clock.ts';
 import { silentLog } from '../src/lib/log.ts';
 import { DualProxier } from '../src/proxy/dual-proxier.ts';
 import type { TrafficConfig } from '../src/proxy/node-facts.ts';
 import { Proxier } from '../src/proxy/proxier.ts';
 import type { Agent } from './proxy-lab.ts';
-import { bridgeIp, bridgeIp6, Lab, nodeIp, nodeIp6, outsideIp, tcpPort } from './proxy-lab.ts';
+import { bridgeIp, bridgeIp6, Lab, nodeIp, nodeIp6, outsideIp, tcpPort, udpPort } from './proxy-lab.ts';
 
 /** What happens to clients while Services, endpoints and settings change; with real connections. */
 
@@ -196,3 +197,40 @@ test('node ports answer on the addresses that are wanted, and on loopback only i
   await rig({}, ['s1'], { localhostNodePorts: true });
   assert.equal((await host.ask('tcp', '127.0.0.1', nodePort)).from, 's1');
 });
+
+for (const [what, ip, addresses] of [
+  ['IPv4', nodeIp, ips],
+  ['IPv6', nodeIp6, ips6],
+] as const) {
+  test(`a UDP flow to a node port moves on when its endpoint goes, by ${what}`, async () => {
+    const cleaned = Promise.withResolvers<void>();
+    const exec: Exec = {
+      run: async (file, args, options) => {
+        const result = lab.exec.run(file, args, options);
+        const isOurs = file === 'conntrack' && !args.includes('--orig-dst') && args.includes(addresses.s1);
+        if (isOurs) await result.finally(() => cleaned.resolve());
+        return result;
+      },
+    };
+    const settings = { clock: systemClock, log: silentLog, nodeName: 'node', masqueradeAll: false, masqueradeBit: 14 };
+    const proxier = new Proxier({ ...settings, exec, family: what, clusterCidrs: [] });
+    const dns = [{ name: 'dns', port: 53, protocol: 'UDP', nodePort: 30_053 }] as const;
+    const of = (name: PodName): EndpointSlice => ({
+      ...slice(addresses, name),
+      addressType: what,
+      ports: [{ name: 'dns', protocol: 'UDP', port: udpPort }],
+    });
+    proxier.onServiceChange('d/web', service({ ports: dns, externalTrafficPolicy: 'Local' }));
+    proxier.onSliceChange('d/web-1', of('s1'));
+    proxier.sourcesSynced();
+    await proxier.syncOnce('change', never);
+    assert.equal((await outside.ask('udp', ip, 30_053, 5_353)).from, 's1');
+    const stop = new AbortController();
+    const running = proxier.run(stop.signal);
+    proxier.onSliceChange('d/web-1', of('s2'));
+    await cleaned.promise;
+    assert.equal((await outside.ask('udp', ip, 30_053, 5_353)).from, 's2');
+    stop.abort();
+    await running;
+  });
+}
