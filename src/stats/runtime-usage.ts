@@ -47,6 +47,7 @@ export class RuntimeMeter {
   #knownAt = Number.NEGATIVE_INFINITY;
   #asking: Promise<void> | undefined;
   #sandboxImage: string | undefined;
+  #askingImage: Promise<void> | undefined;
   readonly #life = new AbortController();
 
   constructor(options: RuntimeMeterOptions) {
@@ -60,30 +61,40 @@ export class RuntimeMeter {
     this.#asking ??= this.#ask().finally(() => {
       this.#asking = undefined;
     });
-    const over = new AbortController();
-    const wait = clock.sleep(this.#known === none ? firstPatienceMs : patienceMs, over.signal).catch(() => {});
-    await Promise.race([this.#asking, wait]);
-    over.abort();
+    await this.#patiently(this.#asking, this.#known === none ? firstPatienceMs : patienceMs);
     return this.#known;
   }
 
-  /** The image that sandboxes run, as the runtime is configured; '' where it does not tell. */
+  /** The image that sandboxes run, as the runtime is configured; '' where it does not tell, or not in time. */
   async sandboxImage(): Promise<string> {
     if (this.#sandboxImage === undefined) {
-      try {
-        const { info } = await this.#o.runtime.status(this.#life.signal, true);
-        const config = JSON.parse(info?.['config'] ?? '{}') as { readonly sandboxImage?: unknown };
-        this.#sandboxImage = typeof config.sandboxImage === 'string' ? config.sandboxImage : '';
-      } catch (error) {
-        this.#report(error, 'the runtime does not tell its configuration');
-        return '';
-      }
+      this.#askingImage ??= this.#askImage().finally(() => {
+        this.#askingImage = undefined;
+      });
+      await this.#patiently(this.#askingImage, firstPatienceMs);
     }
-    return this.#sandboxImage;
+    return this.#sandboxImage ?? '';
   }
 
   [Symbol.dispose](): void {
     this.#life.abort();
+  }
+
+  async #patiently(answer: Promise<void>, ms: number): Promise<void> {
+    const over = new AbortController();
+    const wait = this.#o.clock.sleep(ms, over.signal).catch(() => {});
+    await Promise.race([answer, wait]);
+    over.abort();
+  }
+
+  async #askImage(): Promise<void> {
+    try {
+      const { info } = await this.#o.runtime.status(this.#life.signal, true);
+      const config = JSON.parse(info?.['config'] ?? '{}') as { readonly sandboxImage?: unknown };
+      this.#sandboxImage = typeof config.sandboxImage === 'string' ? config.sandboxImage : '';
+    } catch (error) {
+      this.#report(error, 'the runtime does not tell its configuration');
+    }
   }
 
   async #ask(): Promise<void> {
