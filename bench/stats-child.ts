@@ -6,6 +6,7 @@ import { type CriClient, createCriClient } from '../src/cri/cri-client.ts';
 import { detectCgroups } from '../src/host/detect-cgroups.ts';
 import { readMachineFacts } from '../src/host/machine.ts';
 import { readMountInfo } from '../src/host/mount-table.ts';
+import { RemoteFiles } from '../src/host/remote-files.ts';
 import { type Clock, systemClock } from '../src/lib/clock.ts';
 import { silentLog } from '../src/lib/log.ts';
 import type { ObservedContainer, ObservedPod } from '../src/pod/observed.ts';
@@ -101,7 +102,8 @@ async function measure(all: readonly Endpoint[], path: string): Promise<StatsRep
 
 async function buildEndpoints(): Promise<readonly Endpoint[]> {
   const root = `${task.cgroupRoot}/kubepods`;
-  const volumes = new VolumeMeter({ pods: () => [], volumes: () => [], periodMs: -1, clock, log: silentLog });
+  const files = new RemoteFiles({ mounts: { list: readMountInfo }, rootDir: '/', clock });
+  const volumes = new VolumeMeter({ pods: () => [], volumes: () => [], periodMs: -1, files, clock, log: silentLog });
   const provider = new StatsProvider({
     reader: new CgroupReader(detectCgroups(await readMountInfo())),
     driver: 'cgroupfs',

@@ -11,6 +11,7 @@ import { buildStatsPart } from './assembly/stats-part.ts';
 import type { Config } from './config/config.ts';
 import { hostExec } from './host/exec.ts';
 import { HostMounts } from './host/mount-table.ts';
+import { RemoteFiles } from './host/remote-files.ts';
 import { lockRootDir } from './host/root-lock.ts';
 import { SystemdNotifier, takeNotifyEnvironment } from './host/sd-notify.ts';
 import { createKubeClient, type KubeClient } from './kubeapi/client.ts';
@@ -77,10 +78,13 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
   const classes = api && new Reflector({ api, resource: runtimeClasses, clock, log });
   const node = buildNodeHalf({ config, host, api, events, runtimeChanged: () => podsHalf.workers.wakeAll(), log });
   const objects = api ? new ApiObjectSource({ api, clock, log }) : manifestObjects(files);
+  const mounts = new HostMounts(hostExec);
+  const remoteFiles = new RemoteFiles({ mounts, rootDir: flags.rootDir, clock });
   const volumes = new VolumeManager({
     rootDir: flags.rootDir,
     objects,
-    mounts: new HostMounts(hostExec),
+    mounts,
+    files: remoteFiles,
     exec: hostExec,
     clock,
     log,
@@ -126,7 +130,7 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
     clock.monotonic() - Math.max(podsHalf.pleg.lastRelistAt, started) < unhealthyAfterMs
       ? undefined
       : ['sync Loop took longer than expected', ...node.monitor.problems()].join(': ');
-  const stats = await buildStatsPart({ config, host, podsHalf, volumes, log });
+  const stats = await buildStatsPart({ config, host, podsHalf, volumes, remoteFiles, log });
   const server = await buildServerHalf({ config, host, podsHalf, stats: stats.endpoints, stuck, metrics, log });
 
   await host.qosCgroups.start(signal);

@@ -3,6 +3,7 @@ import type { PodUid } from '../api/ids.ts';
 import type { Config } from '../config/config.ts';
 import { detectCgroups } from '../host/detect-cgroups.ts';
 import { readMountInfo } from '../host/mount-table.ts';
+import type { RemoteFiles } from '../host/remote-files.ts';
 import { systemClock as clock } from '../lib/clock.ts';
 import type { Log } from '../lib/log.ts';
 import { podCgroupName, podsRootName, qosCgroupName } from '../resources/cgroup-names.ts';
@@ -32,11 +33,13 @@ export interface StatsPartInput {
   readonly host: HostParts;
   readonly podsHalf: PodsHalf;
   readonly volumes: VolumeManager;
+  readonly remoteFiles: RemoteFiles;
   readonly log: Log;
 }
 
 /** What everything here uses: read by one part for all who ask. */
-export async function buildStatsPart({ config, host, podsHalf, volumes, log }: StatsPartInput): Promise<StatsPart> {
+export async function buildStatsPart(input: StatsPartInput): Promise<StatsPart> {
+  const { config, host, podsHalf, volumes, remoteFiles, log } = input;
   const { kubelet, flags } = config;
   const { cache } = podsHalf;
   const podsDir = join(flags.rootDir, 'pods');
@@ -48,6 +51,7 @@ export async function buildStatsPart({ config, host, podsHalf, volumes, log }: S
       return pod ? computeMeasuredVolumes(pod, volumes.mounted(uid), join(podsDir, uid)) : [];
     },
     periodMs: kubelet.volumeStatsAggPeriod,
+    files: remoteFiles,
     clock,
     log,
   });

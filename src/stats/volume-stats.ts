@@ -1,6 +1,7 @@
 import type { PodUid } from '../api/ids.ts';
+import type { RemoteFiles } from '../host/remote-files.ts';
 import type { Clock } from '../lib/clock.ts';
-import { errorFields, isAbort } from '../lib/errors.ts';
+import { AgentError, errorFields, isAbort } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { measureFolder } from './disk-usage.ts';
 import { type FilesystemStats, readFilesystemStats } from './filesystems.ts';
@@ -27,12 +28,10 @@ export interface VolumeMeterOptions {
   readonly volumes: (uid: PodUid) => readonly MeasuredVolume[];
   /** kubelet's volumeStatsAggPeriod; negative: volumes are not measured. */
   readonly periodMs: number;
+  readonly files: RemoteFiles;
   readonly clock: Clock;
   readonly log: Log;
 }
-
-/** How long a file system may take to answer before the next volume has its turn. */
-const answerMs = 5_000;
 
 /**
  * Measures the pods' volumes once a period, one after another, and remembers: no reader waits for a disk. Nothing tells of
@@ -42,7 +41,8 @@ const answerMs = 5_000;
 export class VolumeMeter {
   readonly #o: VolumeMeterOptions;
   #known = new Map<PodUid, readonly VolumeStats[]>();
-  readonly #unanswered = new Set<string>();
+  /** Volumes that were told of as silent. */
+  #silent: Set<string> = new Set();
 
   constructor(options: VolumeMeterOptions) {
     this.#o = options;
@@ -63,46 +63,37 @@ export class VolumeMeter {
 
   async measureAll(signal: AbortSignal): Promise<void> {
     const pods = this.#o.pods();
+    const looked = new Set<string>();
     const wanted = new Set(pods);
     for (const uid of this.#known.keys()) if (!wanted.has(uid)) this.#known.delete(uid);
     for (const uid of pods) {
       const measured: VolumeStats[] = [];
       for (const volume of this.#o.volumes(uid)) {
+        looked.add(volume.path);
         const stats = await this.#measure(volume, signal);
         if (stats) measured.push(stats);
       }
       this.#known.set(uid, measured);
     }
+    this.#silent = this.#silent.intersection(looked);
   }
 
   async #measure(volume: MeasuredVolume, signal: AbortSignal): Promise<VolumeStats | undefined> {
-    if (this.#unanswered.has(volume.path)) return undefined;
+    const { files, clock, log } = this.#o;
+    const { path } = volume;
     try {
-      const whole = await this.#answer(volume.path, signal);
-      if (!whole) return undefined;
+      const whole = await files.use(path, signal, () => readFilesystemStats(path, clock.now()));
+      this.#silent.delete(path);
       if (volume.by === 'whole') return { ...whole, volume, inodesUsed: whole.inodes - whole.inodesFree };
-      const usage = await measureFolder(volume.path, signal);
+      const usage = await measureFolder(path, signal);
       return { ...whole, volume, used: usage.bytes, inodesUsed: usage.inodes };
     } catch (error) {
       if (isAbort(error)) throw error;
-      // Taken down since it was listed, most likely: the next look tells.
-      this.#o.log.debug({ volume: volume.name, path: volume.path, ...errorFields(error) }, 'cannot measure a volume');
+      const isNews = error instanceof AgentError && error.code === 'FileSystemSilent' && !this.#silent.has(path);
+      if (isNews) this.#silent.add(path);
+      // Most others were taken down since they were listed: the next look tells.
+      log[isNews ? 'warn' : 'debug']({ volume: volume.name, path, ...errorFields(error) }, 'cannot measure a volume');
       return undefined;
     }
-  }
-
-  /** Undefined when there is no answer in time. */
-  async #answer(path: string, signal: AbortSignal): Promise<FilesystemStats | undefined> {
-    const { clock, log } = this.#o;
-    this.#unanswered.add(path);
-    const asked = readFilesystemStats(path, clock.now()).finally(() => this.#unanswered.delete(path));
-    asked.catch(() => {});
-    const over = new AbortController();
-    const late = clock.sleep(answerMs, AbortSignal.any([signal, over.signal])).catch(() => undefined);
-    const answer = await Promise.race([asked, late]);
-    over.abort();
-    signal.throwIfAborted();
-    if (!answer) log.warn({ path, waitedMs: answerMs }, 'a file system does not answer');
-    return answer ?? undefined;
   }
 }

@@ -5,6 +5,7 @@ import type { PodUid } from '../api/ids.ts';
 import { eventReason } from '../api/reasons.ts';
 import type { Exec } from '../host/exec.ts';
 import type { Mounts } from '../host/mounts.ts';
+import type { RemoteFiles } from '../host/remote-files.ts';
 import type { EventSink } from '../kubeapi/event-sink.ts';
 import type { KubeApi } from '../kubeapi/kube-api.ts';
 import type { Clock } from '../lib/clock.ts';
@@ -26,6 +27,7 @@ export interface ClaimHost {
   readonly api?: KubeApi | undefined;
   readonly objects: ObjectSource;
   readonly mounts: Mounts;
+  readonly files: RemoteFiles;
   readonly exec: Exec;
   readonly clock: Clock;
   readonly events?: EventSink;
@@ -108,18 +110,18 @@ export class ClaimSetup {
     source: ReturnType<typeof computePersistentVolume>,
     signal: AbortSignal,
   ): Promise<MountableVolume> {
-    const { mounts, oneDevice } = this.#o;
+    const { mounts, files, oneDevice } = this.#o;
     const { readOnly } = source;
     switch (source.kind) {
       case 'hostPath':
-        await ensureHostPath(source.path, source.type);
+        await files.use(source.path, signal, (s) => ensureHostPath(source.path, source.type, s));
         return { hostPath: source.path, readOnly };
       case 'nfs':
         await mountNfs(source, mounts, signal);
         return { hostPath: source.path, readOnly };
       case 'local': {
         if (source.isDevice) return { hostPath: '', readOnly, device: await openLocalDevice(source) };
-        await this.#tellOfSharing(pod, source);
+        await this.#tellOfSharing(pod, source, signal);
         const isNew = await oneDevice(() => mountLocal(source, this.#o, signal));
         if (!readOnly) await this.#own(pod, source.path, isNew, signal);
         return { hostPath: source.path, readOnly };
@@ -142,13 +144,13 @@ export class ClaimSetup {
   }
 
   /** Pods that share a volume but not the group take its files from each other. */
-  async #tellOfSharing(pod: Pod, { name, source }: LocalVolume): Promise<void> {
+  async #tellOfSharing(pod: Pod, { name, source }: LocalVolume, signal: AbortSignal): Promise<void> {
     const gid = pod.spec.securityContext?.fsGroup;
     if (gid === undefined) return;
     const suffix = join('/volumes/kubernetes.io~local-volume', name);
     const isOthers = (target: string) => target.endsWith(suffix) && !target.endsWith(`/${this.#uid}${suffix}`);
     if (!(await this.#o.mounts.list()).some(({ target }) => isOthers(target))) return;
-    const has = await stat(source).catch(() => undefined);
+    const has = await this.#o.files.use(source, signal, () => stat(source)).catch(() => undefined);
     if (!has || has.gid === gid) return;
     const what = `The requested fsGroup is ${gid}, but the volume ${name} has GID ${has.gid}.`;
     this.#event(pod, eventReason.alreadyMountedVolume, `${what} The volume may not be shareable.`);

@@ -57,7 +57,7 @@ const cases: Record<string, { path: string; type: string; fails?: RegExp; makes?
 
 for (const [sentence, { path, type, fails, makes }] of Object.entries(cases)) {
   test(sentence, async () => {
-    const failure = await ensureHostPath(path, type).then(() => '', messageOf);
+    const failure = await ensureHostPath(path, type, new AbortController().signal).then(() => '', messageOf);
     if (fails) assert.match(failure, fails);
     else assert.equal(failure, '');
     if (makes === 'folder') assert.equal(statSync(path).mode & 0o777, 0o755);

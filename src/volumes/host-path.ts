@@ -6,9 +6,10 @@ import { fileError } from './volume-error.ts';
  * Checks, and for the OrCreate types makes, what a hostPath volume names (core/v1 HostPathType). Links are followed.
  * Type '' checks nothing: the runtime makes a folder where there is nothing. Fails with upstream's sentence.
  */
-export async function ensureHostPath(path: string, type: string): Promise<void> {
+export async function ensureHostPath(path: string, type: string, signal: AbortSignal): Promise<void> {
   if (type === '') return;
   const stats = await statIfExists(path);
+  signal.throwIfAborted();
   const fail = (what: string): never => {
     throw new AgentError('HostPathType', `hostPath type check failed: ${path} is not ${what}`, { retryable: true });
   };

@@ -3,6 +3,7 @@ import { basename, dirname, join } from 'node:path';
 import { type Exec, ExecError } from '../host/exec.ts';
 import { mountsUnder } from '../host/mount-table.ts';
 import type { Mounts } from '../host/mounts.ts';
+import type { RemoteFiles } from '../host/remote-files.ts';
 import { AgentError, errnoOf, messageOf } from '../lib/errors.ts';
 import type { LocalVolume } from './compute-persistent-volume.ts';
 import type { NfsVolume } from './compute-volumes.ts';
@@ -14,6 +15,8 @@ const probeTimeoutMs = 30_000;
 
 export interface LocalHost {
   readonly mounts: Mounts;
+  /** The folder may be one of a server all the same. */
+  readonly files: RemoteFiles;
   readonly exec: Exec;
 }
 
@@ -32,7 +35,10 @@ export async function openLocalDevice({ name, source }: LocalVolume): Promise<st
 export async function mountLocal(volume: LocalVolume, host: LocalHost, signal: AbortSignal): Promise<boolean> {
   const { name, source, path, globalPath, readOnly, mountOptions } = volume;
   const step = 'MountVolume.NewMounter initialization failed';
-  const stats = await statOf(name, source, step);
+  const { stats, real } = await host.files.use(source, signal, async () => {
+    const found = await statOf(name, source, step);
+    return { stats: found, real: await realpath(source) };
+  });
   if (!stats.isDirectory() && !stats.isBlockDevice()) {
     throw VolumeStepError.of(step, name, new Error('only directory and block device are supported'));
   }
@@ -44,7 +50,7 @@ export async function mountLocal(volume: LocalVolume, host: LocalHost, signal: A
       throw VolumeStepError.of('MountVolume.MountDevice failed', name, error);
     });
   }
-  const from = stats.isBlockDevice() ? globalPath : await realpath(source);
+  const from = stats.isBlockDevice() ? globalPath : real;
   const options = ['bind', ...(readOnly ? ['ro'] : []), ...mountOptions];
   await mountOrClean(host.mounts, from, target, '', options, signal);
   return true;

@@ -40,6 +40,8 @@ export async function bindSubPath(wanted: SubPath, mounts: Mounts, signal: Abort
     if (there && there.dev === found.dev && there.ino === found.ino) return;
     await mounts.unmount(target, signal);
   }
+  // The volume may have taken so long to answer that nobody wants its part any more.
+  signal.throwIfAborted();
   await makeTarget(target, found.isDirectory());
   await mounts.mount(`/proc/${process.pid}/fd/${source.fd}`, target, '', ['bind'], signal);
 }

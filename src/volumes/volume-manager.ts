@@ -7,6 +7,7 @@ import type { Exec } from '../host/exec.ts';
 import { removeTree } from '../host/files.ts';
 import { mountsUnder } from '../host/mount-table.ts';
 import type { Mounts } from '../host/mounts.ts';
+import { RemoteFiles } from '../host/remote-files.ts';
 import type { EventSink } from '../kubeapi/event-sink.ts';
 import type { KubeApi } from '../kubeapi/kube-api.ts';
 import type { Clock } from '../lib/clock.ts';
@@ -55,6 +56,8 @@ export interface VolumeManagerOptions {
   readonly api?: KubeApi | undefined;
   readonly objects: ObjectSource;
   readonly mounts: Mounts;
+  /** Shared with whoever else looks at volumes; one of its own by default. */
+  readonly files?: RemoteFiles;
   readonly exec: Exec;
   readonly clock: Clock;
   readonly log: Log;
@@ -100,6 +103,7 @@ interface PodVolumes {
  */
 export class VolumeManager {
   readonly #o: VolumeManagerOptions;
+  readonly #files: RemoteFiles;
   readonly #log: Log;
   readonly #tokens: TokenManager;
   readonly #pods = new Map<PodUid, PodVolumes>();
@@ -116,6 +120,7 @@ export class VolumeManager {
 
   constructor(options: VolumeManagerOptions) {
     this.#o = options;
+    this.#files = options.files ?? new RemoteFiles(options);
     this.#log = options.log;
     this.#tokens = new TokenManager({ random: Math.random, ...options, api: options.api });
   }
@@ -160,7 +165,8 @@ export class VolumeManager {
     assertSafeUid(uid);
     const target = join(this.#realPods, uid, 'volume-subpaths', volume, container, String(index));
     try {
-      await this.#parts.take(uid, () => bindSubPath({ volumePath, subPath, target }, this.#o.mounts, signal));
+      const bind = (s: AbortSignal) => bindSubPath({ volumePath, subPath, target }, this.#o.mounts, s);
+      await this.#parts.take(uid, () => this.#files.use(volumePath, signal, bind));
     } catch (error) {
       if (signal.aborted) throw error;
       this.#log.warn({ podUid: uid, container, volume, subPath, ...errorFields(error) }, 'subPath not prepared');
@@ -299,6 +305,7 @@ export class VolumeManager {
       done: new Map(),
       claims: new ClaimSetup(uid, {
         ...this.#o,
+        files: this.#files,
         roots: () => this.#roots(),
         globalDir: this.#globalDir,
         oneDevice: (run) => this.#devices.take('device', run),
@@ -374,7 +381,7 @@ export class VolumeManager {
         await prepareEmptyDir(volume, mounts, signal);
         return { hostPath: volume.path, readOnly: false };
       case 'hostPath':
-        await ensureHostPath(volume.path, volume.type);
+        await this.#files.use(volume.path, signal, (s) => ensureHostPath(volume.path, volume.type, s));
         return { hostPath: volume.path, readOnly: false };
       case 'nfs':
         await mountNfs(volume, mounts, signal);
