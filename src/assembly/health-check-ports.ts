@@ -14,13 +14,13 @@ interface OpenPort {
 /** One port for each Service with a `healthCheckNodePort`; opened and closed as Services come and go. */
 export class HealthCheckPorts {
   readonly #proxier: () => DualProxier;
-  readonly #health: ProxyHealth;
+  readonly #health: Pick<ProxyHealth, 'healthy'>;
   readonly #log: Log;
   readonly #open = new Map<string, OpenPort>();
   readonly #running = new Set<Promise<void>>();
   #signal: AbortSignal | undefined;
 
-  constructor(options: { proxier: () => DualProxier; health: ProxyHealth; log: Log }) {
+  constructor(options: { proxier: () => DualProxier; health: Pick<ProxyHealth, 'healthy'>; log: Log }) {
     this.#proxier = options.proxier;
     this.#health = options.health;
     this.#log = options.log;

@@ -13,7 +13,7 @@ import type { Metrics } from './metrics-part.ts';
 export interface ProxyPortsInput {
   readonly config: Config;
   readonly metrics: Metrics;
-  readonly health: ProxyHealth;
+  readonly health: Pick<ProxyHealth, 'healthy' | 'updatedAt'>;
   readonly node: () => Node | undefined;
   readonly log: Log;
 }

@@ -52,7 +52,16 @@ export interface ServicesHalf {
 export async function buildServicesHalf(input: ServicesHalfInput): Promise<ServicesHalf> {
   const { config, host, api, metrics, log } = input;
   const { proxy } = config;
-  const health = new ProxyHealth(clock, 2 * proxy.nftables.syncPeriod);
+  const families = existsSync('/proc/net/if_inet6') ? (['IPv4', 'IPv6'] as const) : (['IPv4'] as const);
+  const healths = new Map(families.map((family) => [family, new ProxyHealth(clock, 2 * proxy.nftables.syncPeriod)]));
+  const health = {
+    get healthy() {
+      return [...healths.values()].every((one) => one.healthy);
+    },
+    get updatedAt() {
+      return Math.max(...[...healths.values()].map((one) => one.updatedAt));
+    },
+  };
   const common = {
     exec: hostExec,
     clock,
@@ -72,8 +81,7 @@ export async function buildServicesHalf(input: ServicesHalfInput): Promise<Servi
     healthChecksChanged: () => ports.update(),
   };
   const ports: HealthCheckPorts = new HealthCheckPorts({ proxier: () => proxier, health, log });
-  const proxiers = [new Proxier({ ...common, health })];
-  if (existsSync('/proc/net/if_inet6')) proxiers.push(new Proxier({ ...common, family: 'IPv6' }));
+  const proxiers = [...healths].map(([family, own]) => new Proxier({ ...common, family, health: own }));
   const proxier: DualProxier = new DualProxier(...proxiers);
   pendingChanges(metrics.proxy, () => proxier.pending);
   const half = api ? await fromApi(input, api, proxier) : fromManifests(input, proxier);

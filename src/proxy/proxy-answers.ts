@@ -16,7 +16,7 @@ const json = 'application/json';
 
 /** `healthzBindAddress`: what load balancers ask before they send connections here. */
 export function healthAnswers(options: {
-  readonly health: ProxyHealth;
+  readonly health: Pick<ProxyHealth, 'healthy' | 'updatedAt'>;
   readonly node: () => Node | undefined;
   readonly clock: Clock;
   readonly registry: Registry;
