@@ -8,6 +8,7 @@ import {
   readlinkSync,
   rmSync,
   statSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -59,6 +60,19 @@ test("a pod's hosts name its addresses, and are written again when those change"
   await dirs.writeHosts(uid, pod, ['10.88.0.3']);
   assert.match(readFileSync(path, 'utf8'), /^10\.88\.0\.3\tp$/m);
   assert.equal(mode('root/pods/u1/etc-hosts'), 0o644);
+});
+
+test('whatever a container has made of its hosts is written over, and not read first', async () => {
+  await dirs.create(uid, pod);
+  const path = await dirs.writeHosts(uid, pod, ['10.88.0.2']);
+  const text = readFileSync(path, 'utf8');
+  // Takes no space, and is more than a string can hold.
+  truncateSync(path, 2 ** 30);
+  await dirs.writeHosts(uid, pod, ['10.88.0.2']);
+  assert.equal(readFileSync(path, 'utf8'), text);
+  writeFileSync(path, text.replace('10.88.0.2', '10.88.0.9'));
+  await dirs.writeHosts(uid, pod, ['10.88.0.2']);
+  assert.equal(readFileSync(path, 'utf8'), text);
 });
 
 test('hosts are written over where they are: containers have the very file mounted', async () => {

@@ -1,4 +1,4 @@
-import { mkdir, open, readdir, rm, symlink } from 'node:fs/promises';
+import { mkdir, open, readdir, rm, stat, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Container, Pod } from '../api/core-v1.ts';
 import type { PodUid } from '../api/ids.ts';
@@ -48,10 +48,11 @@ export class PodDirs {
       ...podNames(pod, this.#o.clusterDomain),
       hostAliases: pod.spec.hostAliases ?? [],
     });
-    const before = await readIfExists(path);
+    const before = await sizeIfExists(path);
     if (before === undefined) await atomicWrite(path, text, { mode: 0o644, durable: false });
     // Containers have this very file mounted: another one in its place would not be seen by them.
-    else if (before !== text) await overwrite(path, text);
+    // They may have written to it, and any amount: what is of another size is not read.
+    else if (before !== Buffer.byteLength(text) || (await readIfExists(path)) !== text) await overwrite(path, text);
     return path;
   }
 
@@ -127,6 +128,15 @@ export class PodDirs {
     return join(dirname(this.#o.podLogsDir), 'containers');
   }
 }
+
+const sizeIfExists = (path: string): Promise<number | undefined> =>
+  stat(path).then(
+    ({ size }) => size,
+    (error: unknown) => {
+      if (errnoOf(error) === 'ENOENT') return undefined;
+      throw error;
+    },
+  );
 
 const readIfThere = (folder: string): Promise<string[]> =>
   readdir(folder).catch((error: unknown) => {
