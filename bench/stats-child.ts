@@ -29,6 +29,10 @@ import type { StatsReport, StatsTask } from './stats.ts';
 class NoResponse extends EventEmitter {
   bytes = 0;
 
+  setTimeout(): this {
+    return this;
+  }
+
   writeHead(): this {
     return this;
   }
