@@ -48,7 +48,7 @@ export const proxyKeys = {
     masqueradeBit: pointer(bit, 14, 'now'),
     masqueradeAll: key(boolean, false, 'now'),
     syncPeriod: key(positive, 30 * second, 'now'),
-    minSyncPeriod: key(duration(), second, 'now'),
+    minSyncPeriod: key(duration(), second, 'later'),
   },
   winkernel: {
     networkName: key(string, '', 'later'),
