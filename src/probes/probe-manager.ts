@@ -10,6 +10,7 @@ import type { Log } from '../lib/log.ts';
 import type { Histogram } from '../lib/metrics.ts';
 import { StallMeter } from '../lib/stall-meter.ts';
 import type { PodCache } from '../pod/pod-cache.ts';
+import { PodGuard } from '../pod/pod-guard.ts';
 import type { PodNotes } from '../pod/pod-notes.ts';
 import { computeProbes, hasProbes, type WantedProbe } from './compute-probes.ts';
 import {
@@ -106,9 +107,11 @@ export class ProbeManager {
   /** Containers that ran before were seen by another keelson. Milliseconds since the epoch. */
   readonly #since: number;
   #stopped = false;
+  readonly #guard: PodGuard;
 
   constructor(options: ProbeManagerOptions) {
     this.#o = options;
+    this.#guard = new PodGuard(options.log, 'cannot probe the containers');
     this.#random = options.random ?? Math.random;
     this.#stalls = new StallMeter(options.clock);
     this.#since = options.clock.now();
@@ -135,7 +138,10 @@ export class ProbeManager {
 
   /** Reads both truths of a pod and starts, changes or ends its probes. Cheap, and called with every wake. */
   sync(uid: PodUid): void {
-    if (this.#stopped) return;
+    if (!this.#stopped) this.#guard.run(uid, () => this.#sync(uid));
+  }
+
+  #sync(uid: PodUid): void {
     const known = this.#pods.get(uid);
     const probed = this.#o.pod(uid);
     if (!probed || !hasProbes(probed.pod)) {

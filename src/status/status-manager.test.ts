@@ -423,3 +423,12 @@ test('after stop nothing is sent any more', async () => {
   await o.clock.advance(60_000);
   assert.deepEqual([o.writes(), o.clock.pending], [[], 0]);
 });
+
+test('a pod so odd that no status can be made of it costs only itself', async () => {
+  const { manager, statuses, deliver } = await setUp();
+  const odd = { ...basePod({ name: 'odd', uid: 'odd' }), spec: { containers: [null] } } as unknown as Pod;
+  manager.setFromApi('ns/odd', odd);
+  assert.equal(statuses.get(podUid('odd')), undefined);
+  await deliver();
+  assert.equal(statuses.get(uid)?.phase, 'Pending');
+});

@@ -12,6 +12,7 @@ import type { Log } from '../lib/log.ts';
 import type { Histogram } from '../lib/metrics.ts';
 import { Semaphore } from '../lib/semaphore.ts';
 import type { PodCache } from '../pod/pod-cache.ts';
+import { PodGuard } from '../pod/pod-guard.ts';
 import type { DesiredPod, PodManager } from '../pod/pod-manager.ts';
 import type { ProbeView } from '../probes/probe-results.ts';
 import type { PodResizes } from '../workers/pod-resizes.ts';
@@ -86,9 +87,11 @@ export class StatusManager {
   readonly #entries = new Map<PodUid, Entry>();
   readonly #slots = new Semaphore(maxParallelRequests);
   readonly #stopped = new AbortController();
+  readonly #guard: PodGuard;
 
   constructor(options: StatusManagerOptions) {
     this.#o = options;
+    this.#guard = new PodGuard(options.log, 'cannot derive the status');
   }
 
   /** The newest derived status, also of a pod whose source has forgotten it. */
@@ -111,12 +114,13 @@ export class StatusManager {
     if (!desired && !view) {
       this.#entries.get(uid)?.timer?.[Symbol.dispose]();
       this.#entries.delete(uid);
+      this.#guard.forget(uid);
       return;
     }
     const pod = desired ?? view?.desired;
     if (!pod || !view || !this.#o.runtimeName()) return;
-    const entry = this.#derive(pod, view);
-    if (desired && this.#o.api) this.#sendSoon(desired, entry);
+    const entry = this.#guard.run(uid, () => this.#derive(pod, view));
+    if (entry && desired && this.#o.api) this.#sendSoon(desired, entry);
   }
 
   stop(): void {
