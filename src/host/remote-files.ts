@@ -45,13 +45,23 @@ export class RemoteFiles {
     this.#o = options;
   }
 
+  /** The mount table as of now, for many calls of `use` in a row: on a full node reading it takes milliseconds. */
+  table(): Promise<readonly MountPoint[]> {
+    return this.#o.mounts.list();
+  }
+
   /**
    * Does `work` on `path`, which is below the root directory or a real path. `work` gets a signal: once that is aborted
    * an answer comes too late, and no more is to be done. Fails with code FileSystemSilent when there is none in time.
    */
-  async use<T>(path: string, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  async use<T>(
+    path: string,
+    signal: AbortSignal,
+    work: (signal: AbortSignal) => Promise<T>,
+    table?: readonly MountPoint[],
+  ): Promise<T> {
     signal.throwIfAborted();
-    const mount = mountOf(await this.#o.mounts.list(), await this.#real(path));
+    const mount = mountOf(table ?? (await this.table()), await this.#real(path));
     if (!mount || !remoteType.test(mount.type)) return work(signal);
     const { device } = mount;
     if (this.#silent.has(device)) throw silent(path, mount);

@@ -1,4 +1,5 @@
 import type { PodUid } from '../api/ids.ts';
+import type { MountPoint } from '../host/mounts.ts';
 import type { RemoteFiles } from '../host/remote-files.ts';
 import type { Clock } from '../lib/clock.ts';
 import { AgentError, errorFields, isAbort } from '../lib/errors.ts';
@@ -63,6 +64,8 @@ export class VolumeMeter {
 
   async measureAll(signal: AbortSignal): Promise<void> {
     const pods = this.#o.pods();
+    // Where it cannot be read, each volume says so for itself.
+    const table = pods.length > 0 ? await this.#o.files.table().catch(() => undefined) : undefined;
     const looked = new Set<string>();
     const wanted = new Set(pods);
     for (const uid of this.#known.keys()) if (!wanted.has(uid)) this.#known.delete(uid);
@@ -70,7 +73,7 @@ export class VolumeMeter {
       const measured: VolumeStats[] = [];
       for (const volume of this.#o.volumes(uid)) {
         looked.add(volume.path);
-        const stats = await this.#measure(volume, signal);
+        const stats = await this.#measure(volume, table, signal);
         if (stats) measured.push(stats);
       }
       this.#known.set(uid, measured);
@@ -78,11 +81,15 @@ export class VolumeMeter {
     this.#silent = this.#silent.intersection(looked);
   }
 
-  async #measure(volume: MeasuredVolume, signal: AbortSignal): Promise<VolumeStats | undefined> {
+  async #measure(
+    volume: MeasuredVolume,
+    table: readonly MountPoint[] | undefined,
+    signal: AbortSignal,
+  ): Promise<VolumeStats | undefined> {
     const { files, clock, log } = this.#o;
     const { path } = volume;
     try {
-      const whole = await files.use(path, signal, () => readFilesystemStats(path, clock.now()));
+      const whole = await files.use(path, signal, () => readFilesystemStats(path, clock.now()), table);
       this.#silent.delete(path);
       if (volume.by === 'whole') return { ...whole, volume, inodesUsed: whole.inodes - whole.inodesFree };
       const usage = await measureFolder(path, signal);
