@@ -1,4 +1,5 @@
 import type { Node, NodeSelectorRequirement, NodeSelectorTerm, Pod } from '../api/core-v1.ts';
+import { meetsOperator } from '../api/label-operators.ts';
 
 /** Whether the node is one of those that the pod insists on: its selector and its required node affinity. */
 export function matchesNode(pod: Pod, node: Node): boolean {
@@ -22,24 +23,10 @@ export function matchesNodeTerms(terms: readonly NodeSelectorTerm[], node: Node)
 }
 
 function holds({ operator, values = [] }: NodeSelectorRequirement, value: string | undefined): boolean {
-  switch (operator) {
-    case 'In':
-      return value !== undefined && values.includes(value);
-    case 'NotIn':
-      return value === undefined || !values.includes(value);
-    case 'Exists':
-      return value !== undefined;
-    case 'DoesNotExist':
-      return value === undefined;
-    case 'Gt':
-    case 'Lt': {
-      const [left, right] = [wholeNumber(value), wholeNumber(values[0])];
-      if (left === undefined || right === undefined) return false;
-      return operator === 'Gt' ? left > right : left < right;
-    }
-    default:
-      return operator satisfies never;
-  }
+  if (operator !== 'Gt' && operator !== 'Lt') return meetsOperator(operator, values, value);
+  const [left, right] = [wholeNumber(value), wholeNumber(values[0])];
+  if (left === undefined || right === undefined) return false;
+  return operator === 'Gt' ? left > right : left < right;
 }
 
 const wholeNumber = (text: string | undefined): bigint | undefined =>

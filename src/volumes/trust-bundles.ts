@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { ClusterTrustBundle } from '../api/core-v1.ts';
+import { meetsOperator } from '../api/label-operators.ts';
 import type { LabelSelector } from '../api/meta-v1.ts';
 
 /** The bundles whose labels the selector wants: no selector wants none, an empty one all. */
@@ -11,26 +12,8 @@ export function selectBundles(
   const { matchLabels = {}, matchExpressions = [] } = selector;
   return bundles.filter(({ metadata: { labels = {} } }) => {
     const isLabelled = Object.entries(matchLabels).every(([key, value]) => labels[key] === value);
-    return isLabelled && matchExpressions.every((expression) => holds(expression, labels));
+    return isLabelled && matchExpressions.every((e) => meetsOperator(e.operator, e.values ?? [], labels[e.key]));
   });
-}
-
-type Expression = NonNullable<LabelSelector['matchExpressions']>[number];
-
-function holds({ key, operator, values = [] }: Expression, labels: Readonly<Record<string, string>>): boolean {
-  const value = labels[key];
-  switch (operator) {
-    case 'In':
-      return value !== undefined && values.includes(value);
-    case 'NotIn':
-      return value === undefined || !values.includes(value);
-    case 'Exists':
-      return value !== undefined;
-    case 'DoesNotExist':
-      return value === undefined;
-    default:
-      throw new Error(`${JSON.stringify(operator)} is not a valid label selector operator`);
-  }
 }
 
 /**
