@@ -16,10 +16,10 @@ import { containerLogs } from '../server/container-logs.ts';
 import { disabledEndpoint, disabledEndpoints } from '../server/disabled.ts';
 import type { Endpoint } from '../server/endpoint.ts';
 import { Guard } from '../server/guard.ts';
-import { type HealthCheck, healthEndpoint } from '../server/healthz.ts';
-import { HealthzServer } from '../server/healthz-server.ts';
+import { type HealthCheck, healthAnswer, healthEndpoint } from '../server/healthz.ts';
 import { HttpMetrics } from '../server/http-metrics.ts';
 import { metricsEndpoints } from '../server/metrics-endpoints.ts';
+import { PlainServer } from '../server/plain-server.ts';
 import { podsEndpoint, runningPodsEndpoint } from '../server/pods.ts';
 import { profileEndpoint } from '../server/profiles.ts';
 import { NodeServer } from '../server/server.ts';
@@ -61,7 +61,16 @@ export async function buildServerHalf(input: ServerHalfInput): Promise<ServerHal
   ];
   healthMetrics(metrics.slis, checks);
   const { healthzBindAddress: address, healthzPort: port } = kubelet;
-  const health = port > 0 ? new HealthzServer({ address, port, checks, clock, log }) : undefined;
+  const health =
+    port > 0
+      ? new PlainServer({
+          ...{ address, port, clock, log },
+          keys: 'healthzBindAddress and healthzPort',
+          kind: 'KubeletConfiguration',
+          what: 'health',
+          answer: (path, query) => healthAnswer(checks, path, query),
+        })
+      : undefined;
   const api = flags.kubeconfig === undefined ? undefined : await connect(flags.kubeconfig, log);
   const node = kubelet.enableServer ? buildNodeServer(input, endpointsOf(input, checks), api) : undefined;
   return {

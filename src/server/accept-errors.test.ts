@@ -4,7 +4,6 @@ import { type TestContext, test } from 'node:test';
 import { Pki } from '../../test/pki/pki.ts';
 import { systemClock } from '../lib/clock.ts';
 import { type Log, silentLog } from '../lib/log.ts';
-import { HealthzServer } from './healthz-server.ts';
 import { PlainServer } from './plain-server.ts';
 import { NodeServer } from './server.ts';
 
@@ -24,7 +23,6 @@ const servers: Readonly<Record<string, (log: Log) => { run(signal: AbortSignal):
       guard: { admit: async () => ({ username: '', groups: [] }) },
       log,
     }),
-  health: (log) => new HealthzServer({ ...place, checks: [], log }),
   'a plain port': (log) => new PlainServer({ ...place, keys: '', kind: '', what: '', answer: () => undefined, log }),
 };
 

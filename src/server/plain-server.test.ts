@@ -45,7 +45,8 @@ function setUp(port: number, answer: PlainServerOptions['answer'], heard: (messa
 test('answers, and what is no answer', async () => {
   const port = await freePort();
   const served = Promise.withResolvers<void>();
-  const answer: PlainServerOptions['answer'] = (path) => {
+  const answer: PlainServerOptions['answer'] = (path, query) => {
+    if (path === '/echo') return { status: 200, text: query.get('word') ?? '' };
     if (path === '/broken') throw new Error('it is broken');
     return path === '/json' ? { status: 503, text: '{}', contentType: 'application/json' } : undefined;
   };
@@ -55,6 +56,7 @@ test('answers, and what is no answer', async () => {
   await served.promise;
   const plain = 'text/plain; charset=utf-8';
   assert.deepEqual(await ask(port, 'GET', '/json?q'), { status: 503, type: 'application/json', text: '{}' });
+  assert.equal((await ask(port, 'GET', '/echo?word=a%20b')).text, 'a b');
   assert.deepEqual(await ask(port, 'HEAD', '/json'), { status: 503, type: 'application/json', text: '' });
   assert.deepEqual(await ask(port, 'POST', '/json'), { status: 405, type: plain, text: 'Method Not Allowed\n' });
   assert.deepEqual(await ask(port, 'GET', '/'), { status: 404, type: plain, text: '404 page not found\n' });

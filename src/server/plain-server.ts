@@ -23,7 +23,7 @@ export interface PlainServerOptions {
   /** What is served, for the log. */
   readonly what: string;
   /** Undefined: there is nothing at this path. */
-  readonly answer: (path: string) => Promise<PlainAnswer | undefined> | PlainAnswer | undefined;
+  readonly answer: (path: string, query: URLSearchParams) => Promise<PlainAnswer | undefined> | PlainAnswer | undefined;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -85,7 +85,8 @@ export class PlainServer {
 
   async #answer({ method, url = '' }: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
-      const answer = await this.#o.answer(url.split('?')[0] ?? '');
+      const [path = '', query = ''] = url.split('?');
+      const answer = await this.#o.answer(path, new URLSearchParams(query));
       if (!answer) return answerText(response, 404, '404 page not found\n');
       if (method !== 'GET' && method !== 'HEAD')
         return answerText(response, 405, 'Method Not Allowed\n', { allow: 'GET, HEAD' });
