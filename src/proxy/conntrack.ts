@@ -3,16 +3,10 @@ import { ExecError, isProgramMissing } from '../host/exec.ts';
 import type { Clock } from '../lib/clock.ts';
 import { errorFields } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
-import { nodeAddress } from './route-services.ts';
-
-/** UDP flows to a virtual address that lead to `endpoint`; undefined: those that were never translated. */
-export interface StaleFlows {
-  /** `nodeAddress`: any, as for a node port. */
-  readonly ip: string;
-  readonly port: number;
-  /** `10.244.0.5 . 53`. */
-  readonly endpoint: string | undefined;
-}
+import type { Route } from './route-services.ts';
+import { frontendKey, nodeAddress } from './route-services.ts';
+import type { StaleFlows, TrackedFlow } from './stale-flows.ts';
+import { staleAmong } from './stale-flows.ts';
 
 /** More than this many waiting kinds of flow: the oldest is left to its timeout (30 s for a UDP flow at rest). */
 const maxWaiting = 10_000;
@@ -47,7 +41,7 @@ export class ConntrackCleaner {
   remove(stale: readonly StaleFlows[]): void {
     this.#unlisted += stale.length;
     for (const flows of stale) {
-      this.#waiting.set(`${flows.ip} ${flows.port} ${flows.endpoint ?? ''}`, flows);
+      this.#waiting.set(destinationOf(flows), flows);
       if (this.#waiting.size <= maxWaiting) continue;
       for (const oldest of this.#waiting.keys()) {
         this.#waiting.delete(oldest);
@@ -55,6 +49,12 @@ export class ConntrackCleaner {
       }
     }
     this.#wake();
+  }
+
+  /** Queues what a start finds and `routeOf` (by `frontendKey`) does not lead to. A failure costs only time. */
+  async removeUnrouted(routeOf: (frontend: string) => Route | undefined, signal: AbortSignal): Promise<void> {
+    const flows = (await this.#list(signal)) ?? [];
+    this.remove(staleAmong(flows, (ip, port) => routeOf(frontendKey({ ip, protocol: 'UDP', port }))));
   }
 
   async run(signal: AbortSignal): Promise<void> {
@@ -77,17 +77,25 @@ export class ConntrackCleaner {
   async #dropIdle(signal: AbortSignal): Promise<void> {
     const asked = [...this.#waiting.keys()];
     this.#unlisted = 0;
+    const flows = await this.#list(signal);
+    if (!flows) return;
+    const found = new Set(flows.flatMap(destinationsOf));
+    for (const key of asked) {
+      const stale = this.#waiting.get(key);
+      if (stale && !found.has(key)) this.#waiting.delete(key);
+    }
+  }
+
+  /** All UDP flows; undefined when they cannot be had, which has been logged. */
+  async #list(signal: AbortSignal): Promise<readonly TrackedFlow[] | undefined> {
     try {
       const options = { signal, timeoutMs: 30_000, maxOutputBytes: 256 * 1024 * 1024 };
-      const { stdout } = await this.#exec.run('conntrack', ['-L', '-f', this.#family, '-p', 'udp'], options);
-      const found = destinationsIn(stdout);
-      for (const key of asked) {
-        const flows = this.#waiting.get(key);
-        if (flows && !found.has(destinationOf(flows))) this.#waiting.delete(key);
-      }
+      return flowsIn((await this.#exec.run('conntrack', ['-L', '-f', this.#family, '-p', 'udp'], options)).stdout);
     } catch (error) {
+      if (signal.aborted) return undefined;
       if (isProgramMissing(error)) this.#sayMissing(error);
-      else this.#log.debug(errorFields(error), 'cannot list UDP flows; looking for the stale ones one by one');
+      else this.#log.debug(errorFields(error), 'cannot list UDP flows');
+      return undefined;
     }
   }
 
@@ -122,26 +130,36 @@ export class ConntrackCleaner {
  * were never translated, would come from the virtual address itself.
  */
 export function conntrackArgs(flows: StaleFlows, family: 'ipv4' | 'ipv6'): readonly string[] {
-  const [ip, port] = flows.endpoint?.split(' . ') ?? [flows.ip, String(flows.port)];
+  const { ip, port } = flows.endpoint ?? flows;
   const address = (option: string, value: string) => (value === nodeAddress ? [] : [option, value]);
   const to = [...address('--orig-dst', flows.ip), '--orig-port-dst', String(flows.port)];
-  const from = [...address('--reply-src', ip ?? ''), '--reply-port-src', port ?? ''];
+  const from = [...address('--reply-src', ip), '--reply-port-src', String(port)];
   return ['-D', '-f', family, '-p', 'udp', ...to, ...from];
 }
 
-const destinationOf = ({ ip, port, endpoint }: StaleFlows): string =>
-  `${ip} . ${port} > ${endpoint ?? `${ip} . ${port}`}`;
+const destinationOf = ({ ip, port, endpoint }: StaleFlows): string => {
+  const from = endpoint ?? { ip, port };
+  return `${ip} . ${port} > ${from.ip} . ${from.port}`;
+};
 
-/** Where the flows in the output of `conntrack -L` go: address and port asked for, address and port that answers. */
-export function destinationsIn(output: string): ReadonlySet<string> {
+/** All that a flow may be waited for as. */
+const destinationsOf = ({ ip, port, answersFrom }: TrackedFlow): readonly string[] => {
+  const from = `${answersFrom.ip} . ${answersFrom.port}`;
+  return [
+    `${ip} . ${port} > ${from}`,
+    `${nodeAddress} . ${port} > ${from}`,
+    `${nodeAddress} . ${port} > ${nodeAddress} . ${answersFrom.port}`,
+  ];
+};
+
+/** The flows in the output of `conntrack -L`. */
+export function flowsIn(output: string): readonly TrackedFlow[] {
   const line = /dst=(\S+) sport=\d+ dport=(\d+) .*?src=(\S+) dst=\S+ sport=(\d+) dport=\d+/gm;
-  return new Set(
-    [...output.matchAll(line)].flatMap(([, ip, port, from, source]) => [
-      `${ip} . ${port} > ${from} . ${source}`,
-      `${nodeAddress} . ${port} > ${from} . ${source}`,
-      `${nodeAddress} . ${port} > ${nodeAddress} . ${source}`,
-    ]),
-  );
+  return [...output.matchAll(line)].map(([, ip = '', port, from = '', source]) => ({
+    ip,
+    port: Number(port),
+    answersFrom: { ip: from, port: Number(source) },
+  }));
 }
 
 /** conntrack exits with 1 when there was nothing to delete. */

@@ -1,6 +1,5 @@
 import { isIPv4, isIPv6 } from 'node:net';
 import type { Node } from '../api/core-v1.ts';
-import type { LocalTraffic } from './nftables/ruleset.ts';
 import type { IpFamily } from './read-service.ts';
 import { canonicalIp, disjointRanges } from './read-service.ts';
 
@@ -22,6 +21,9 @@ export interface TrafficConfig {
   readonly nodePortAddresses: readonly string[];
   readonly localhostNodePorts: boolean;
 }
+
+/** Sources in some ranges (never empty), or what comes in by an interface whose name is, or with `*` begins, so. */
+export type LocalTraffic = { readonly cidrs: readonly string[] } | { readonly interface: string };
 
 export function nodeFactsOf(node: Node | undefined): NodeFacts {
   const addresses = node?.status?.addresses ?? [];

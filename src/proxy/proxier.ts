@@ -7,17 +7,12 @@ import { BoundedRunner } from '../lib/bounded-runner.ts';
 import type { Clock } from '../lib/clock.ts';
 import { errorFields, messageOf } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
+import type { Backend, TrafficRules, Wish } from './backend.ts';
 import { ConntrackCleaner } from './conntrack.ts';
 import type { PortEndpoints } from './endpointslice-tracker.ts';
 import { EndpointSliceTracker } from './endpointslice-tracker.ts';
 import type { HealthCheck } from './health-checks.ts';
-import { NftTable } from './nftables/apply.ts';
-import type { DesiredFrontend, Proto } from './nftables/compile.ts';
-import { compileRoute, frontendElement, protos } from './nftables/compile.ts';
-import type { DesiredChanges } from './nftables/diff.ts';
-import { commit, planTransactions } from './nftables/diff.ts';
-import type { RulesetOptions } from './nftables/ruleset.ts';
-import type { TableState } from './nftables/table-state.ts';
+import { NftBackend } from './nftables/nft-backend.ts';
 import type { NodeFacts, TrafficConfig } from './node-facts.ts';
 import { detectLocal, nodeFactsOf, nodePortRanges } from './node-facts.ts';
 import type { ProxyHealth } from './proxy-health.ts';
@@ -25,14 +20,19 @@ import type { ProxyMetrics } from './proxy-metrics.ts';
 import type { IpFamily, ServiceInfo } from './read-service.ts';
 import { readService } from './read-service.ts';
 import { readSlice } from './read-slice.ts';
-import { nodeAddress, routeService } from './route-services.ts';
+import { routeService } from './route-services.ts';
+import type { RouteChange } from './route-table.ts';
 import { RouteTable } from './route-table.ts';
 import { ServiceTracker } from './service-tracker.ts';
+import type { StaleFlows } from './stale-flows.ts';
+import { staleFlows } from './stale-flows.ts';
 import { TriggerTimes } from './trigger-times.ts';
 import type { Withdrawn } from './withdraw.ts';
 import { withdraw } from './withdraw.ts';
 
 export interface ProxierOptions {
+  /** What carries the routes; default: nftables. */
+  readonly backend?: Backend;
   readonly exec: Pick<Exec, 'run'>;
   readonly clock: Clock;
   readonly log: Log;
@@ -55,19 +55,13 @@ export interface ProxierOptions {
   readonly healthChecksChanged?: () => void;
 }
 
-/** A transaction of this many elements takes the kernel a few hundredths of a second. */
-const maxWritesPerTransaction = 4_000;
-/** Reading a table back takes nft about 25 µs an element; a larger one than this is read at every tenth check only. */
-const smallTable = 1_000;
-const checksPerFullRead = 10;
-/** How often affinities are read anew when they change while they are dropped. */
-const forgetTries = 3;
+/** Kinds of UDP flow that wait for the rules to lead elsewhere; more are left to their timeout. */
+const maxStale = 10_000;
 const backoff = { initialMs: 200, maxMs: 30_000 };
 
 /**
- * Keeps the kernel's table in step with Services and EndpointSlices: drain, route, plan, run, commit. What the kernel
- * holds is remembered; after a failure it counts as unknown and is read back before anything else is written. Stopping
- * leaves the rules as they are, and starting adopts them: only what differs is ever written.
+ * Keeps one address family in step with Services and EndpointSlices: drain, route, and have the backend carry it.
+ * Knows nothing of how that is done. Stopping leaves the rules as they are.
  */
 export class Proxier {
   /** Resolves when the kernel has all Services for the first time. */
@@ -76,9 +70,9 @@ export class Proxier {
   readonly #nodeName: string;
   readonly #family: IpFamily;
   readonly #traffic: TrafficConfig;
-  #ruleset: RulesetOptions;
+  #rules: TrafficRules;
   #facts: NodeFacts = nodeFactsOf(undefined);
-  readonly #table: NftTable;
+  readonly #backend: Backend;
   readonly #runner: BoundedRunner;
   readonly #cleaner: ConntrackCleaner;
   readonly #services = new ServiceTracker();
@@ -97,13 +91,11 @@ export class Proxier {
   readonly #markSynced: () => void;
   readonly #healthChecks = new Map<string, HealthCheck>();
   readonly #healthChecksChanged: () => void;
-  /** Undefined: not known, read it back. */
-  #state: TableState | undefined;
-  #version: string | undefined;
+  #stale: StaleFlows[] = [];
   #sourcesSynced = false;
+  #isSynced = false;
   readonly #exec: Pick<Exec, 'run'>;
   #routesLoopback = false;
-  #checks = 0;
   #failure: string | undefined;
 
   constructor(options: ProxierOptions) {
@@ -124,11 +116,10 @@ export class Proxier {
       clusterCidrs: options.clusterCidrs,
     };
     const { masqueradeAll, masqueradeBit } = options;
-    const isIpv4 = this.#family === 'IPv4';
     this.#exec = exec;
-    this.#ruleset = this.#withFacts({ family: isIpv4 ? 'ip' : 'ip6', table: 'keelson', masqueradeAll, masqueradeBit });
-    this.#table = new NftTable(exec, this.#ruleset);
-    this.#cleaner = new ConntrackCleaner({ exec, clock, log, family: isIpv4 ? 'ipv4' : 'ipv6' });
+    this.#rules = this.#withFacts({ family: this.#family, masqueradeAll, masqueradeBit });
+    this.#backend = options.backend ?? new NftBackend({ exec, log });
+    this.#cleaner = new ConntrackCleaner({ exec, clock, log, family: this.#family === 'IPv4' ? 'ipv4' : 'ipv6' });
     const policy = {
       minIntervalMs: options.minSyncPeriodMs ?? 10,
       maxIntervalMs: options.syncPeriodMs ?? 30_000,
@@ -165,13 +156,10 @@ export class Proxier {
     if (isDeepStrictEqual(facts, this.#facts)) return;
     const moved = facts.zone !== this.#facts.zone;
     this.#facts = facts;
-    const ruleset = this.#withFacts(this.#ruleset);
+    const rules = this.#withFacts(this.#rules);
     if (moved) for (const key of this.#services.keys()) this.#reconsider.add(key);
-    if (!isDeepStrictEqual(ruleset, this.#ruleset)) {
-      this.#ruleset = ruleset;
-      // The rules are compared with what is wanted when the table is read back.
-      this.#state = undefined;
-    } else if (!moved) return;
+    if (!moved && isDeepStrictEqual(rules, this.#rules)) return;
+    this.#rules = rules;
     this.#queue();
   }
 
@@ -224,19 +212,19 @@ export class Proxier {
 
   /** Runs until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
-    await Promise.all([this.#runner.run(signal), this.#cleaner.run(signal)]);
+    const backend = this.#backend.run(signal, () => this.#runner.poke());
+    await Promise.all([this.#runner.run(signal), this.#cleaner.run(signal), backend]);
   }
 
   /** One pass; throws when the kernel may not have what it should, which has been logged. */
   async syncOnce(cause: RunCause, signal: AbortSignal): Promise<void> {
     if (!this.#sourcesSynced) return;
     const startedAt = this.#clock.monotonic();
-    const isFull = this.#state === undefined;
     const triggers = this.#triggers.take();
     try {
-      await this.#sync(cause, signal);
+      const isFull = await this.#sync(cause, signal);
+      this.#measure(startedAt, isFull, triggers);
     } catch (error) {
-      this.#state = undefined;
       this.#triggers.putBack(triggers);
       if (!signal.aborted) this.#failed(error);
       throw error;
@@ -245,42 +233,49 @@ export class Proxier {
     const { services, endpoints } = this.pending;
     this.#health?.updated();
     if (services + endpoints > 0) this.#health?.queued();
-    this.#measure(startedAt, isFull, triggers);
     if (this.#failure !== undefined) this.#log.info({}, 'Services are programmed again');
     this.#failure = undefined;
     this.#markSynced();
   }
 
-  async #sync(cause: RunCause, signal: AbortSignal): Promise<void> {
-    this.#version ??= await this.#table.checkVersion(signal);
-    if (this.#state && cause === 'periodic' && (await this.#mayHaveChanged(this.#state, signal))) {
-      this.#state = undefined;
-    }
-    const known = this.#state;
-    const state = known ?? (await this.#table.read(signal));
-    this.#state = state;
-    const changed = this.#reroute();
-    // Most clusters have no IPv6 Service, and their packets need not pass through rules for it.
-    if (this.#family === 'IPv6' && state.layout === 'absent' && this.#routes.isEmpty) return;
-    const desired = state === known && state.layout === 'ours' ? this.#changesOf(changed) : this.#everything(state);
-    let writes = 0;
-    let forgets = !known && [...state.frontends.values()].some((frontend) => frontend.remember !== undefined);
+  /** Returns whether everything was compared. */
+  async #sync(cause: RunCause, signal: AbortSignal): Promise<boolean> {
+    const changes = this.#reroute();
+    const changed = {
+      frontends: new Set(changes.map((change) => change.frontend)),
+      services: new Set(changes.flatMap((change) => change.services)),
+    };
+    this.#stale = [...this.#stale, ...changes.flatMap(staleFlows)].slice(-maxStale);
     await this.#routeLoopback(signal);
-    for (const transaction of planTransactions(state, desired, this.#ruleset, maxWritesPerTransaction)) {
-      await this.#table.run(transaction.script, signal);
-      commit(state, transaction);
-      this.#cleaner.remove(transaction.stale);
-      writes += transaction.writes;
-      forgets ||= transaction.forgets;
-      if (cause === 'periodic') {
-        this.#log.warn({ table: this.#ruleset.table }, 'another program changed the ruleset; repaired');
-      }
-    }
-    if (forgets) await this.#forgetClients(state, signal);
-    this.#log.debug({ cause, services: changed.size, writes }, 'Services are in step');
+    const wish = { ...this.#wish(), changed, changedTargets: this.#routes.takeChangedTargets() };
+    const { isFull, writes } = await this.#backend.sync(wish, { cause, signal });
+    // Only now do the rules lead elsewhere: a flow that was removed earlier would come back as it was.
+    this.#cleaner.remove(this.#stale);
+    this.#stale = [];
+    if (!this.#isSynced) await this.#cleaner.removeUnrouted((frontend) => this.#routes.get(frontend), signal);
+    this.#isSynced = true;
+    this.#log.debug({ cause, services: changed.services.size, writes }, 'Services are in step');
+    return isFull;
   }
 
-  #withFacts(rest: Omit<RulesetOptions, 'local' | 'nodePortAddresses' | 'localhostNodePorts'>): RulesetOptions {
+  /** What would be written to a kernel that has nothing. */
+  plan(): string {
+    return this.#backend.plan(this.#wish());
+  }
+
+  /** How the kernel differs from what it shall hold. */
+  diff(signal: AbortSignal): Promise<readonly string[]> {
+    return this.#backend.diff(this.#wish(), signal);
+  }
+
+  /** All that is wanted, as if nothing had changed. */
+  #wish(): Wish {
+    const none: ReadonlySet<string> = new Set();
+    const changed = { frontends: none, services: none };
+    return { routes: this.#routes, rules: this.#rules, changed, changedTargets: none };
+  }
+
+  #withFacts(rest: Pick<TrafficRules, 'family' | 'masqueradeAll' | 'masqueradeBit'>): TrafficRules {
     const { nodePortAddresses, localhostNodePorts } = this.#traffic;
     return {
       ...rest,
@@ -292,7 +287,7 @@ export class Proxier {
 
   /** Lets the host reach pods from a loopback address, once there is a node port to reach them by. */
   async #routeLoopback(signal: AbortSignal): Promise<void> {
-    if (this.#routesLoopback || !this.#ruleset.localhostNodePorts || !this.#routes.hasNodePorts) return;
+    if (this.#routesLoopback || !this.#rules.localhostNodePorts || !this.#routes.hasNodePorts) return;
     this.#routesLoopback = true;
     try {
       const args = ['-q', '-w', 'net.ipv4.conf.all.route_localnet=1'];
@@ -303,44 +298,24 @@ export class Proxier {
     }
   }
 
-  /** Ends the affinity of clients to endpoints that their Service does not have any more. */
-  async #forgetClients(state: TableState, signal: AbortSignal): Promise<void> {
-    for (const proto of this.#family === 'IPv4' ? protos : []) {
-      for (let tries = 1; ; tries++) {
-        const gone = (await this.#table.readAffinities(proto, signal)).filter(({ ip, port, endpoint }) => {
-          const own = state.frontends.get(frontendElement({ ip, proto, port }));
-          const frontend = own ?? state.frontends.get(frontendElement({ ip: nodeAddress, proto, port }));
-          return !frontend || ![...frontend.slots, ...frontend.outsideSlots].includes(endpoint);
-        });
-        if (gone.length === 0) break;
-        try {
-          await this.#table.dropAffinities(proto, gone, signal);
-          break;
-        } catch (error) {
-          if (signal.aborted || tries === forgetTries) throw error;
-        }
-      }
-    }
-  }
-
-  /** Drains the trackers into the route table; returns the frontends that differ. */
-  #reroute(): ReadonlySet<string> {
+  /** Drains the trackers into the route table; returns what differs. */
+  #reroute(): readonly RouteChange[] {
     const dirty = new Set<string>(this.#services.drain().keys());
     for (const key of this.#slices.drain()) dirty.add(key);
     for (const key of this.#reconsider) dirty.add(key);
     this.#reconsider.clear();
-    const frontends = new Set<string>();
+    const changes: RouteChange[] = [];
     for (const key of dirty) {
       const service = this.#services.get(key);
       const place = { nodeName: this.#nodeName, zone: this.#facts.zone };
       const routes = service ? routeService(service, this.#endpointsOf(key), place) : [];
       const { changed, conflicts } = this.#routes.update(key, service?.createdAt ?? '', routes);
-      for (const frontend of changed) frontends.add(frontend);
+      changes.push(...changed);
       const what = 'two Services claim the same address and port; the older one has it';
       const lost = conflicts.map(({ frontend, winner, loser }) => `${frontend}: ${winner} has it, not ${loser}`);
       this.#say(`Service ${key} conflicts`, lost, what);
     }
-    return frontends;
+    return changes;
   }
 
   /** As this node knows them. */
@@ -358,47 +333,6 @@ export class Proxier {
       this.#healthChecks.set(key, { namespace: service.namespace, name: service.name, port });
     } else this.#healthChecks.delete(key);
     this.#healthChecksChanged();
-  }
-
-  #changesOf(frontends: ReadonlySet<string>): DesiredChanges {
-    const local = this.#routes.localTargets();
-    const hairpins = [...this.#routes.takeChangedTargets()].map((ip) => [ip, local.has(ip)] as const);
-    return { frontends: [...frontends].map((frontend) => this.#desired(frontend)), hairpins };
-  }
-
-  /** Every frontend wanted, those that other Services wait for first, then what the kernel has besides. */
-  #everything(state: TableState): DesiredChanges {
-    this.#routes.takeChangedTargets();
-    const local = this.#routes.localTargets();
-    const addresses = new Set([...local.keys(), ...state.hairpins]);
-    const keys = [...this.#routes.frontends()];
-    const first = keys.filter((key) => this.#isUrgent(key));
-    const frontends = new Map([...first, ...keys].map((key) => this.#desired(key)));
-    for (const element of state.frontends.keys()) if (!frontends.has(element)) frontends.set(element, undefined);
-    return { frontends, hairpins: [...addresses].map((ip) => [ip, local.has(ip)] as const) };
-  }
-
-  /** Name service and the API server: what a cold node's pods ask for before anything else. */
-  #isUrgent(frontend: string): boolean {
-    return frontend.endsWith(' 53') || this.#routes.ownerOf(frontend) === 'default/kubernetes';
-  }
-
-  #desired(frontend: string): readonly [string, DesiredFrontend | undefined] {
-    const route = this.#routes.get(frontend);
-    if (route) {
-      const desired = compileRoute(route);
-      return [frontendElement(desired.id), desired];
-    }
-    const [ip = '', protocol = '', port = ''] = frontend.split(' ');
-    return [frontendElement({ ip, proto: protocol.toLowerCase() as Proto, port: Number(port) }), undefined];
-  }
-
-  /** Whether to read the table back: it lost a chain, or it is due for a look at every element. */
-  async #mayHaveChanged(state: TableState, signal: AbortSignal): Promise<boolean> {
-    if (state.layout === 'absent') return false;
-    this.#checks += 1;
-    const due = state.frontends.size < smallTable || this.#checks % checksPerFullRead === 0;
-    return due || !(await this.#table.hasChains(state, signal));
   }
 
   #queue(): void {

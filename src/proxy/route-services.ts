@@ -30,9 +30,19 @@ export interface Delivery {
   readonly targets: readonly Target[];
 }
 
+/** Which part of which Service a route is for. */
+export interface RouteOrigin {
+  readonly namespace: string;
+  readonly name: string;
+  /** Of the Service port; '' for an unnamed one. */
+  readonly portName: string;
+  readonly kind: 'clusterIP' | 'externalIP' | 'loadBalancer' | 'nodePort';
+}
+
 /** Who gets the packets of one frontend; says nothing of how a kernel is told. */
 export interface Route extends Delivery {
   readonly frontend: Frontend;
+  readonly origin: RouteOrigin;
   /**
    * Who is shown a node address as the client's: those outside the cluster (where it is known who that is), everybody,
    * or processes of this host alone.
@@ -58,11 +68,14 @@ export function routeService(
     const { protocol } = port;
     const { affinitySeconds } = service;
     const common = { affinitySeconds, outside: undefined, sources: undefined };
+    const { namespace, name } = service;
+    const origin = (kind: RouteOrigin['kind']) => ({ origin: { namespace, name, portName: port.name, kind } });
     const internal = deliver(service.internalTrafficPolicy);
     const routes = service.clusterIps.map(
       (ip): Route => ({
         ...common,
         ...internal,
+        ...origin('clusterIP'),
         frontend: { ip, protocol, port: port.port },
         masquerade: 'outsiders',
       }),
@@ -74,15 +87,18 @@ export function routeService(
       masquerade: isLocal ? 'host' : 'everybody',
       outside: isLocal ? deliver('Local') : undefined,
     } as const;
-    for (const ip of service.externalIps) routes.push({ ...external, frontend: { ip, protocol, port: port.port } });
+    for (const ip of service.externalIps) {
+      routes.push({ ...external, ...origin('externalIP'), frontend: { ip, protocol, port: port.port } });
+    }
     for (const ip of service.loadBalancerIps) {
       // A node whose own traffic to the balancer's address loops back has that address as source.
       const ranges = service.sourceRanges;
       const sources = ranges && !inRanges(ip, ranges) ? [...ranges, ip] : ranges;
-      routes.push({ ...external, frontend: { ip, protocol, port: port.port }, sources });
+      routes.push({ ...external, ...origin('loadBalancer'), frontend: { ip, protocol, port: port.port }, sources });
     }
     if (port.nodePort !== undefined) {
-      routes.push({ ...external, frontend: { ip: nodeAddress, protocol, port: port.nodePort } });
+      const frontend = { ip: nodeAddress, protocol, port: port.nodePort };
+      routes.push({ ...external, ...origin('nodePort'), frontend });
     }
     return routes;
   });

@@ -15,6 +15,15 @@ export interface FrontendConflict {
   readonly loser: string;
 }
 
+/** One frontend whose route is another now. */
+export interface RouteChange {
+  readonly frontend: string;
+  /** Keys of the Services that had it and have it. */
+  readonly services: readonly string[];
+  readonly previous: Route | undefined;
+  readonly current: Route | undefined;
+}
+
 /**
  * All routes by frontend, kept up to date one Service at a time. Where several Services claim one frontend the
  * oldest has it (by creation time, then by name), and the next one when that goes.
@@ -60,17 +69,30 @@ export class RouteTable {
     return this.#claims.get(frontend)?.[0]?.serviceKey;
   }
 
+  /** Keys of the Services that want any frontend. */
+  servicesWithRoutes(): Iterable<string> {
+    return this.#byService.keys();
+  }
+
+  /** The routes that a Service has, without those frontends that an older Service has. */
+  routesOf(serviceKey: string): readonly Route[] {
+    return [...(this.#byService.get(serviceKey) ?? [])].flatMap((frontend) => {
+      const claim = this.#claims.get(frontend)?.[0];
+      return claim?.serviceKey === serviceKey ? [claim.route] : [];
+    });
+  }
+
   /** Replaces the routes of one Service; none removes it. Returns the frontends whose route differs now. */
   update(
     serviceKey: string,
     createdAt: string,
     routes: readonly Route[],
-  ): { changed: readonly string[]; conflicts: readonly FrontendConflict[] } {
+  ): { changed: readonly RouteChange[]; conflicts: readonly FrontendConflict[] } {
     const wanted = new Map(routes.map((route) => [frontendKey(route.frontend), route]));
-    const changed: string[] = [];
+    const changed: RouteChange[] = [];
     const conflicts: FrontendConflict[] = [];
     for (const frontend of new Set([...(this.#byService.get(serviceKey) ?? []), ...wanted.keys()])) {
-      const before = this.get(frontend);
+      const before = this.#claims.get(frontend)?.[0];
       const route = wanted.get(frontend);
       const claims = (this.#claims.get(frontend) ?? []).filter((claim) => claim.serviceKey !== serviceKey);
       if (route) claims.push({ serviceKey, createdAt, route });
@@ -83,10 +105,11 @@ export class RouteTable {
       } else if (winner?.serviceKey === serviceKey) {
         conflicts.push(...losers.map((claim) => ({ frontend, winner: serviceKey, loser: claim.serviceKey })));
       }
-      if (isDeepStrictEqual(before, winner?.route)) continue;
-      this.#countTargets(before, -1);
+      if (before?.serviceKey === winner?.serviceKey && isDeepStrictEqual(before?.route, winner?.route)) continue;
+      this.#countTargets(before?.route, -1);
       this.#countTargets(winner?.route, 1);
-      changed.push(frontend);
+      const services = [before?.serviceKey, winner?.serviceKey].filter((key) => key !== undefined);
+      changed.push({ frontend, services, previous: before?.route, current: winner?.route });
     }
     if (wanted.size > 0) this.#byService.set(serviceKey, new Set(wanted.keys()));
     else this.#byService.delete(serviceKey);

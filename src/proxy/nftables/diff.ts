@@ -1,7 +1,5 @@
-import type { StaleFlows } from '../conntrack.ts';
 import type { DesiredFrontend } from './compile.ts';
 import { sourcesChainName } from './compile.ts';
-import type { FrontendChange } from './diff-frontend.ts';
 import { diffFrontend } from './diff-frontend.ts';
 import type { ChainSpec, RulesetOptions } from './ruleset.ts';
 import {
@@ -30,8 +28,6 @@ export interface Transaction {
   readonly frontends: ReadonlyMap<string, FrontendState | undefined>;
   readonly hairpins: ReadonlyMap<string, boolean>;
   readonly removesStrays: boolean;
-  /** UDP flows that the change leaves behind in connection tracking. */
-  readonly stale: readonly StaleFlows[];
   /** Whether clients may be kept with an endpoint that their frontend does not have any more. */
   readonly forgets: boolean;
 }
@@ -108,7 +104,6 @@ class Plan {
   readonly #hairpins = new Map<string, boolean>();
   /** By how much this transaction changes how many frontends lead to a verdict. */
   readonly #picks = new Map<string, number>();
-  readonly #stale: StaleFlows[] = [];
   #removesStrays = false;
   #forgets = false;
 
@@ -172,8 +167,6 @@ class Plan {
     countVerdicts(this.#picks, change.next, 1);
     this.#frontends.set(element, change.next);
     this.#forgets ||= current?.remember !== undefined;
-    // A replaced table has forgotten which endpoints it led to; what the old one held is still known here.
-    this.#stale.push(...staleAfter(this.#replaces ? this.#state.frontends.get(element) : current, change));
   }
 
   /** Chains made on demand that no frontend leads to once everything planned so far is done. */
@@ -197,7 +190,6 @@ class Plan {
       frontends: this.#frontends,
       hairpins: this.#hairpins,
       removesStrays: this.#removesStrays,
-      stale: this.#stale,
       forgets: this.#forgets,
     };
   }
@@ -225,18 +217,3 @@ class Plan {
 }
 
 const targetOf = (verdict: string): string => verdict.slice(verdict.indexOf(' ') + 1);
-
-function staleAfter(current: FrontendState | undefined, change: FrontendChange): readonly StaleFlows[] {
-  const id = change.next?.id ?? current?.id;
-  if (id?.proto !== 'udp') return [];
-  const { ip, port } = id;
-  const kept = slotsOf(change.next);
-  const stale: StaleFlows[] = [...slotsOf(current)]
-    .filter((endpoint) => !kept.has(endpoint))
-    .map((endpoint) => ({ ip, port, endpoint }));
-  if (kept.size > 0 && slotsOf(current).size === 0) stale.push({ ip, port, endpoint: undefined });
-  return stale;
-}
-
-const slotsOf = (frontend: FrontendState | undefined): ReadonlySet<string> =>
-  new Set([...(frontend?.slots ?? []), ...(frontend?.outsideSlots ?? [])].filter((slot) => slot !== undefined));

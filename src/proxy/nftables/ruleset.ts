@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { TrafficRules } from '../backend.ts';
 import type { PickChain, Proto } from './compile.ts';
 import { isSourcesChain, parsePickChain, parseRememberChain, protos } from './compile.ts';
 
@@ -16,23 +17,10 @@ import { isSourcesChain, parsePickChain, parseRememberChain, protos } from './co
  * declared with `th dport` once that map is in the kernel: "conflicting protocols specified: tcp vs. th". With the
  * protocol's own header it can.
  */
-export interface RulesetOptions {
+export interface RulesetOptions extends Omit<TrafficRules, 'family'> {
   readonly family: 'ip' | 'ip6';
   readonly table: string;
-  /** All connections to virtual addresses get a node address as source. */
-  readonly masqueradeAll: boolean;
-  /** How packets of this node's pods are known; undefined: they are not, so nobody counts as an outsider. */
-  readonly local: LocalTraffic | undefined;
-  /** The bit (0 … 31) of the packet mark that asks postrouting to masquerade. */
-  readonly masqueradeBit: number;
-  /** CIDRs of the family, disjoint: the node's addresses that serve node ports; empty: all of them. */
-  readonly nodePortAddresses: readonly string[];
-  /** Whether node ports are served on loopback addresses too; IPv4 only. */
-  readonly localhostNodePorts: boolean;
 }
-
-/** Sources in some ranges (never empty), or what comes in by an interface whose name is, or with `*` begins, so. */
-export type LocalTraffic = { readonly cidrs: readonly string[] } | { readonly interface: string };
 
 export interface ChainSpec {
   readonly name: string;
