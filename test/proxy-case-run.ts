@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import type { Node } from '../src/api/core-v1.ts';
+import type { Exec } from '../src/host/exec.ts';
+import { systemClock } from '../src/lib/clock.ts';
+import { silentLog } from '../src/lib/log.ts';
+import type { Backend } from '../src/proxy/backend.ts';
+import { DualProxier } from '../src/proxy/dual-proxier.ts';
+import { Proxier } from '../src/proxy/proxier.ts';
+import type { IpFamily } from '../src/proxy/read-service.ts';
+import type { PacketCase, Sender } from './proxy-cases.ts';
+import { nodeName, worldOf, zone } from './proxy-cases.ts';
+import type { Agent } from './proxy-lab.ts';
+import { Lab } from './proxy-lab.ts';
+
+/** One connection after the other may meet the same endpoint; so many hardly do. */
+const enough = 40;
+/** Long enough for any answer of a pod in the same kernel. */
+const dropTimeoutMs = 700;
+
+/**
+ * Every case of the table with real connections, over backends whose programs run on the node. `isKnown` leaves out
+ * cases that a mode cannot serve by its nature; say why where it is used.
+ */
+export function describeCases(
+  name: string,
+  backendOf: (exec: Exec, family: IpFamily, lab: Lab) => Backend,
+  isKnown: (sentence: string) => boolean = () => true,
+): void {
+  const worlds = [worldOf('IPv4'), worldOf('IPv6')];
+  const agents = new Map<string, Agent>();
+  const stop = new AbortController();
+  const running: Promise<void>[] = [];
+  let lab: Lab;
+
+  async function check({ from, to, port, protocol, expect, seen }: PacketCase): Promise<void> {
+    const agent = agents.get(from satisfies Sender);
+    assert.ok(agent);
+    if (expect === 'DROP') {
+      assert.deepEqual((await agent.ask(protocol, to, port, undefined, dropTimeoutMs)).error, 'TIMEOUT');
+      return;
+    }
+    if (expect === 'REJECT') {
+      assert.deepEqual((await agent.ask(protocol, to, port)).error, 'ECONNREFUSED');
+      return;
+    }
+    const count = expect.length === 1 ? 3 : enough;
+    const answers = await Promise.all(Array.from({ length: count }, () => agent.ask(protocol, to, port)));
+    assert.deepEqual([...new Set(answers.map((one) => one.from ?? one.error))].sort(), [...expect].sort());
+    if (seen !== undefined) assert.deepEqual([...new Set(answers.map((one) => one.seen))], [seen]);
+  }
+
+  // Most of the time goes by waiting for packets that do not come.
+  describe(name, { concurrency: 8 }, () => {
+    before(async () => {
+      lab = await Lab.create();
+      agents.set('host', await lab.host());
+      agents.set('outside', await lab.outside());
+      const [four, six] = worlds;
+      for (const [pod, ip] of Object.entries(four?.pods ?? {})) {
+        agents.set(pod, await lab.pod(pod, ip, six?.pods[pod]));
+      }
+      const settings = {
+        ...{ exec: lab.exec, clock: systemClock, log: silentLog, nodeName, masqueradeAll: false, masqueradeBit: 14 },
+        clusterCidrs: worlds.map((world) => world.clusterCidr),
+        traffic: { localhostNodePorts: true },
+      };
+      const proxiers = worlds.map(
+        ({ family }) => new Proxier({ ...settings, family, backend: backendOf(lab.exec, family, lab) }),
+      );
+      const both = new DualProxier(...proxiers);
+      const node: Node = { metadata: { name: nodeName, labels: { 'topology.kubernetes.io/zone': zone } } };
+      both.onNodeChange(node);
+      for (const { services, slices } of worlds) {
+        for (const service of services) both.onServiceChange(`d/${service.metadata.name}`, service);
+        for (const slice of slices) both.onSliceChange(`d/${slice.metadata.name}`, slice);
+      }
+      both.sourcesSynced();
+      running.push(both.run(stop.signal));
+      await Promise.all(proxiers.map((proxier) => proxier.synced));
+    });
+    after(async () => {
+      stop.abort();
+      await Promise.all(running);
+      await lab?.[Symbol.asyncDispose]();
+    });
+    for (const world of worlds) {
+      for (const [sentence, one] of Object.entries(world.cases)) {
+        if (isKnown(sentence)) test(sentence, () => check(one));
+      }
+    }
+  });
+}
