@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import type { Node, Pod, PodStatus, Service } from '../api/core-v1.ts';
+import type { Node, Service } from '../api/core-v1.ts';
 import type { PodUid } from '../api/ids.ts';
 import type { Config } from '../config/config.ts';
 import { hostExec } from '../host/exec.ts';
@@ -8,15 +8,16 @@ import { systemClock as clock } from '../lib/clock.ts';
 import type { Log } from '../lib/log.ts';
 import type { ManifestDir } from '../pod/manifest-dir.ts';
 import { DualProxier } from '../proxy/dual-proxier.ts';
-import { computeLocalSlices, type LocalPod } from '../proxy/local-slices.ts';
+import { computeLocalSlices } from '../proxy/local-slices.ts';
 import { Proxier } from '../proxy/proxier.ts';
 import { ProxyHealth } from '../proxy/proxy-health.ts';
 import { pendingChanges } from '../proxy/proxy-metrics.ts';
 import { ServiceFeed } from '../proxy/service-feed.ts';
-import type { LocalAddress, Withdrawn } from '../proxy/withdraw.ts';
+import type { Withdrawn } from '../proxy/withdraw.ts';
 import { nextWithdrawn } from '../proxy/withdraw.ts';
 import { HealthCheckPorts } from './health-check-ports.ts';
 import type { HostParts } from './host-parts.ts';
+import { localAddresses, localPods } from './local-pods.ts';
 import type { Metrics } from './metrics-part.ts';
 import type { PodsHalf } from './pods-half.ts';
 import { serveProxyPorts } from './proxy-ports.ts';
@@ -174,44 +175,3 @@ function fromManifests({ host, files, pods, log }: ServicesHalfInput, proxier: D
     },
   };
 }
-
-/** Pods that have addresses of their own and a status made here: before that nothing is known of them. */
-function* localAddresses({ manager, statuses, workers }: PodsHalf): Generator<LocalAddress> {
-  for (const { uid, pod } of manager.all()) {
-    const status = statuses.get(uid);
-    const phase = workers.view(uid)?.state.phase;
-    if (!status || phase === undefined || pod.spec.hostNetwork === true) continue;
-    yield {
-      ips: status.podIPs?.map((p) => p.ip) ?? [],
-      ready: isReady(status),
-      terminating: phase !== 'syncing' || pod.metadata.deletionTimestamp !== undefined,
-    };
-  }
-}
-
-const isReady = (status: PodStatus): boolean =>
-  status.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') === true;
-
-function localPods({ manager, statuses, workers }: PodsHalf): LocalPod[] {
-  return [...manager.all()].map(({ uid, pod }) => {
-    const status = statuses.get(uid);
-    return {
-      namespace: pod.metadata.namespace ?? 'default',
-      name: pod.metadata.name,
-      labels: pod.metadata.labels ?? {},
-      podIps: status?.podIPs?.map((p) => p.ip) ?? [],
-      ready: status !== undefined && isReady(status),
-      terminating: workers.view(uid)?.state.phase !== 'syncing',
-      ports: containerPorts(pod),
-    };
-  });
-}
-
-const containerPorts = (pod: Pod): LocalPod['ports'] =>
-  pod.spec.containers
-    .flatMap((c) => c.ports ?? [])
-    .map(({ name, containerPort, protocol }) => ({
-      port: containerPort,
-      ...(name ? { name } : {}),
-      ...(protocol ? { protocol } : {}),
-    }));
