@@ -1,19 +1,12 @@
 import type { Exec } from '../../host/exec.ts';
-import { ExecError, isProgramMissing } from '../../host/exec.ts';
-import { AgentError } from '../../lib/errors.ts';
 import type { Proto } from './compile.ts';
+import { isNothingThere, runNft } from './nft-program.ts';
 import type { Affinity } from './read-table.ts';
 import { readAffinities, readChainNames, readTable } from './read-table.ts';
 import type { RulesetOptions } from './ruleset.ts';
 import { affinityMap } from './ruleset.ts';
 import type { TableState } from './table-state.ts';
 import { emptyState } from './table-state.ts';
-
-/** nft could not be used, or refused what it was given. Codes: NftMissing, NftTooOld, NftDenied, NftFailed. */
-export class NftError extends AgentError {}
-
-/** First release whose rules this layout needs; kube-proxy asks for the same. */
-const oldest: readonly number[] = [1, 0, 1];
 
 /** EXECUTOR: the one table of ours in the kernel, through the nft program. Decides nothing. */
 export class NftTable {
@@ -25,26 +18,13 @@ export class NftTable {
     this.#options = options;
   }
 
-  /** Throws NftMissing or NftTooOld when this host's nft cannot do the job; returns its version. */
-  async checkVersion(signal: AbortSignal): Promise<string> {
-    const output = await this.#nft(['--version'], '', 5_000, signal);
-    const version = /v?(\d+)\.(\d+)(?:\.(\d+))?/.exec(output);
-    const numbers = (version ?? []).slice(1).map((part) => Number(part ?? 0));
-    if (numbers.length > 0 && isOlder(numbers, oldest)) {
-      throw new NftError('NftTooOld', `nft ${numbers.join('.')} is older than ${oldest.join('.')}`, {
-        hint: `install nftables ${oldest.join('.')} or later`,
-      });
-    }
-    return numbers.join('.');
-  }
-
   /** Reads the whole table: for the start, and for after a failure or a foreign change. */
   async read(signal: AbortSignal): Promise<TableState> {
     const { family, table } = this.#options;
     try {
       return readTable(await this.#nft(['-j', 'list', 'table', family, table], '', 60_000, signal), this.#options);
     } catch (error) {
-      if (isNoSuchTable(error)) return emptyState();
+      if (isNothingThere(error)) return emptyState();
       throw error;
     }
   }
@@ -79,40 +59,7 @@ export class NftTable {
     await this.run(`${[...again, ...drop].join('\n')}\n`, signal);
   }
 
-  async #nft(args: readonly string[], input: string, timeoutMs: number, signal: AbortSignal): Promise<string> {
-    try {
-      const options = { signal, timeoutMs, input, maxOutputBytes: 512 * 1024 * 1024 };
-      return (await this.#exec.run('nft', args, options)).stdout;
-    } catch (error) {
-      throw nftErrorOf(error);
-    }
+  #nft(args: readonly string[], input: string, timeoutMs: number, signal: AbortSignal): Promise<string> {
+    return runNft(this.#exec, args, { input, timeoutMs, signal });
   }
-}
-
-function nftErrorOf(error: unknown): unknown {
-  if (isProgramMissing(error)) {
-    return new NftError('NftMissing', 'Services are not programmed: the program nft is not installed', {
-      cause: error,
-      hint: 'install it: apt-get install nftables',
-    });
-  }
-  if (!(error instanceof ExecError)) return error;
-  if (/Operation not permitted|must be root/i.test(error.stderr)) {
-    return new NftError('NftDenied', 'Services are not programmed: nft may not change the packet filter', {
-      cause: error,
-      hint: 'run keelson as root, in a container with the capability NET_ADMIN',
-    });
-  }
-  return new NftError('NftFailed', 'nft failed', { cause: error, retryable: true });
-}
-
-const isNoSuchTable = (error: unknown): boolean =>
-  error instanceof NftError && error.cause instanceof ExecError && error.cause.stderr.includes('No such file');
-
-function isOlder(version: readonly number[], than: readonly number[]): boolean {
-  for (const [i, wanted] of than.entries()) {
-    const part = version[i] ?? 0;
-    if (part !== wanted) return part < wanted;
-  }
-  return false;
 }

@@ -59,6 +59,9 @@ export class FakeNft implements Exec {
     if (command === '--version') return { stdout: 'nftables v1.0.6 (Lester Gooch #5)\n', stderr: '' };
     try {
       if (command === '-f -') return this.#runScript(options.input ?? '');
+      if (command === '--check -f -') return this.#checkScript(options.input ?? '');
+      const listed = /^list tables (ip6?)$/.exec(command)?.[1];
+      if (listed !== undefined) return { stdout: this.#listTables(listed), stderr: '' };
       const [, what, family = '', name = '', map] =
         /^-j list (table|chains|map) (\S+)(?: (\S+))?(?: (\S+))?$/.exec(command) ?? [];
       if (what === 'table' || what === 'map') return { stdout: this.#listTable(family, name, map), stderr: '' };
@@ -90,12 +93,26 @@ export class FakeNft implements Exec {
     this.scripts.push(script);
     const failure = this.#failures.shift();
     if (failure && !failure.applied) throw refused(failure.stderr);
+    this.#ruleset = this.#after(script);
+    if (failure) throw refused(failure.stderr);
+    return { stdout: '', stderr: '' };
+  }
+
+  #checkScript(script: string): ExecResult {
+    this.#after(script);
+    return { stdout: '', stderr: '' };
+  }
+
+  #after(script: string): Ruleset {
     let next = this.#ruleset;
     for (const line of script.split('\n')) if (line.trim() !== '') next = applyCommand(next, line.trim());
     checkReferences(next);
-    this.#ruleset = next;
-    if (failure) throw refused(failure.stderr);
-    return { stdout: '', stderr: '' };
+    return next;
+  }
+
+  #listTables(family: string): string {
+    const tables = [...this.#ruleset.keys()].filter((key) => key.startsWith(`${family} `));
+    return tables.map((key) => `table ${key}\n`).join('');
   }
 
   #listTable(family: string, name: string, only?: string): string {

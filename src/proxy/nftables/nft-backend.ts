@@ -10,6 +10,7 @@ import { compileRoute, frontendElement, protos } from './compile.ts';
 import type { DesiredChanges } from './diff.ts';
 import { commit, planTransactions } from './diff.ts';
 import { diffFrontend } from './diff-frontend.ts';
+import { nftVersion } from './nft-program.ts';
 import type { RulesetOptions } from './ruleset.ts';
 import type { TableState } from './table-state.ts';
 import { emptyState } from './table-state.ts';
@@ -77,7 +78,7 @@ export class NftBackend implements Backend {
   ): Promise<SyncOutcome> {
     const options = rulesetOptions(rules);
     const table = new NftTable(this.#exec, options);
-    this.#version ??= await table.checkVersion(signal);
+    this.#version ??= await nftVersion(this.#exec, signal);
     // The rules are compared with what is wanted when the table is read back.
     if (!isDeepStrictEqual(rules, this.#rules)) this.#state = undefined;
     if (this.#state && cause === 'periodic' && (await this.#mayHaveChanged(table, this.#state, signal))) {
