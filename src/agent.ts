@@ -112,6 +112,7 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
     node: () => node.controller.current(),
     refreshNode: (s) => node.controller.refresh(s),
     services: () => services.services(),
+    leaveServices: (uid, s) => services.leaveServices(uid, s),
     servicesSynced: services.synced,
     runtimeClasses: classes?.store,
     runtimeHandlers: () => node.monitor.state().handlers,

@@ -1,39 +1,65 @@
 import type { Pod, PodStatus } from '../api/core-v1.ts';
+import type { PodUid } from '../api/ids.ts';
 import type { LocalPod } from '../proxy/local-slices.ts';
 import type { LocalAddress } from '../proxy/withdraw.ts';
+import type { WorkerView } from '../workers/pod-workers.ts';
+import { isEnding, isStopped } from '../workers/worker-state.ts';
 import type { PodsHalf } from './pods-half.ts';
 
-/** Pods that have addresses of their own and a status made here: before that nothing is known of them. */
-export function* localAddresses({ manager, statuses, workers }: PodsHalf): Generator<LocalAddress> {
-  for (const { uid, pod } of manager.all()) {
-    const status = statuses.get(uid);
-    const phase = workers.view(uid)?.state.phase;
-    if (!status || phase === undefined || pod.spec.hostNetwork === true) continue;
-    yield {
-      ips: status.podIPs?.map((p) => p.ip) ?? [],
-      ready: isReady(status),
-      terminating: phase !== 'syncing' || pod.metadata.deletionTimestamp !== undefined,
-    };
+type Pods = Pick<PodsHalf, 'cache' | 'statuses' | 'workers'>;
+
+/**
+ * Pods that have addresses of their own, as the proxy sees them. Those count that a worker has: nothing is known of a
+ * pod before, and one that nobody wants any more runs until its worker has stopped it.
+ */
+export function* localAddresses(pods: Pods): Generator<LocalAddress> {
+  for (const uid of pods.workers.uids()) {
+    const view = pods.workers.view(uid);
+    const ips = view ? ownAddresses(pods, uid, view) : [];
+    if (!view || ips.length === 0) continue;
+    const status = pods.statuses.get(uid);
+    yield { ips, ready: status ? isReady(status) : !isStopped(view.state), terminating: isEnding(view.state) };
   }
+}
+
+/** The addresses of one pod, none on the host's network: it shares those of the node with others. */
+export function addressesOf(pods: Pods, uid: PodUid): readonly string[] {
+  const view = pods.workers.view(uid);
+  return view ? ownAddresses(pods, uid, view) : [];
+}
+
+/** The addresses of one pod, also on the host's network. */
+export const allAddressesOf = ({ statuses }: Pods, uid: PodUid): readonly string[] =>
+  statuses.get(uid)?.podIPs?.map((p) => p.ip) ?? [];
+
+/** Of a pod that only the runtime knows, there is no status. */
+function ownAddresses({ cache, statuses }: Pods, uid: PodUid, { desired }: WorkerView): readonly string[] {
+  if (desired?.pod.spec.hostNetwork === true) return [];
+  if (desired) return statuses.get(uid)?.podIPs?.map((p) => p.ip) ?? [];
+  const sandbox = cache.get(uid)?.sandboxes[0];
+  return sandbox && !sandbox.hostNetwork ? sandbox.ips : [];
 }
 
 const isReady = (status: PodStatus): boolean =>
   status.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') === true;
 
 /** What endpoints are made from where nobody else makes them. */
-export function localPods({ manager, statuses, workers }: PodsHalf): LocalPod[] {
-  return [...manager.all()].map(({ uid, pod }) => {
+export function* localPods({ statuses, workers }: Pods): Generator<LocalPod> {
+  for (const uid of workers.uids()) {
+    const view = workers.view(uid);
+    const pod = view?.desired?.pod;
+    if (!view || !pod) continue;
     const status = statuses.get(uid);
-    return {
+    yield {
       namespace: pod.metadata.namespace ?? 'default',
       name: pod.metadata.name,
       labels: pod.metadata.labels ?? {},
       podIps: status?.podIPs?.map((p) => p.ip) ?? [],
       ready: status !== undefined && isReady(status),
-      terminating: workers.view(uid)?.state.phase !== 'syncing',
+      terminating: isEnding(view.state),
       ports: containerPorts(pod),
     };
-  });
+  }
 }
 
 const containerPorts = (pod: Pod): LocalPod['ports'] =>

@@ -49,6 +49,8 @@ export interface PodsHalfInput {
   readonly node: () => Node | undefined;
   readonly refreshNode: (signal: AbortSignal) => Promise<void>;
   readonly services: () => Iterable<Service>;
+  /** Resolves when a pod that has begun to end is out of the rules. */
+  readonly leaveServices: (uid: PodUid, signal: AbortSignal) => Promise<void>;
   /** Resolves when the Services have been read. */
   readonly servicesSynced: Promise<void>;
   readonly networkProblem: () => string | undefined;
@@ -221,6 +223,7 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
     refreshNode: input.refreshNode,
     wake: (uid) => workers.wake(uid),
     networkProblem: input.networkProblem,
+    leaveServices: input.leaveServices,
   });
   const workers: PodWorkers = new PodWorkers({
     manager,

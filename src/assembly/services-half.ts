@@ -13,11 +13,11 @@ import { Proxier } from '../proxy/proxier.ts';
 import { ProxyHealth } from '../proxy/proxy-health.ts';
 import { pendingChanges } from '../proxy/proxy-metrics.ts';
 import { ServiceFeed } from '../proxy/service-feed.ts';
-import type { Withdrawn } from '../proxy/withdraw.ts';
-import { nextWithdrawn } from '../proxy/withdraw.ts';
+import { nextWithdrawn, type Withdrawn } from '../proxy/withdraw.ts';
 import { HealthCheckPorts } from './health-check-ports.ts';
 import type { HostParts } from './host-parts.ts';
-import { localAddresses, localPods } from './local-pods.ts';
+import { addressesOf, allAddressesOf, localAddresses, localPods } from './local-pods.ts';
+import { LocalWithdrawal } from './local-withdrawal.ts';
 import type { Metrics } from './metrics-part.ts';
 import type { PodsHalf } from './pods-half.ts';
 import { serveProxyPorts } from './proxy-ports.ts';
@@ -42,6 +42,8 @@ export interface ServicesHalf {
   readonly synced: Promise<void>;
   /** A local pod's readiness or address may have changed: standalone, that is where endpoints come from. */
   podChanged(uid: PodUid): void;
+  /** Resolves when a pod that has begun to end gets no connections any more; see `LocalWithdrawal`. */
+  leaveServices(uid: PodUid, signal: AbortSignal): Promise<void>;
   run(signal: AbortSignal): Promise<void>;
 }
 
@@ -112,21 +114,20 @@ async function fromApi(
       })
     : undefined;
   let withdrawn: Withdrawn = new Map();
-  let scheduled = false;
-  // Local pods leave the rules at once; the slices that say so come later.
-  const update = () => {
-    scheduled = false;
-    withdrawn = nextWithdrawn(withdrawn, localAddresses(pods()), (ip) => proxier.isLocalEndpoint(ip));
-    proxier.onWithdrawn(withdrawn);
-  };
+  const local = new LocalWithdrawal({
+    tell: () => {
+      withdrawn = nextWithdrawn(withdrawn, localAddresses(pods()), (ip) => proxier.isLocalEndpoint(ip));
+      proxier.onWithdrawn(withdrawn);
+    },
+    addressesOf: (uid) => addressesOf(pods(), uid),
+    ...{ proxier, clock, log },
+  });
   const feed = new ServiceFeed({ api: own ?? nodeApi, proxier, clock, log });
   return {
     services: () => feed.services.values(),
     synced: feed.servicesSynced,
-    podChanged: () => {
-      if (!scheduled) setImmediate(update);
-      scheduled = true;
-    },
+    podChanged: () => local.podChanged(),
+    leaveServices: (uid, signal) => local.leaveServices(uid, signal),
     run: async (signal) => {
       await Promise.all([feed.run(signal), proxier.run(signal)]);
       await own?.close();
@@ -138,16 +139,14 @@ function fromManifests({ host, files, pods, log }: ServicesHalfInput, proxier: D
   const services = () => files?.snapshot().services ?? [];
   const known = { services: new Map<string, Service>(), slices: new Set<string>() };
   const said = new Set<string>();
-  let scheduled = false;
 
   const update = () => {
-    scheduled = false;
     const current = new Map(services().map((s) => [`${s.metadata.namespace ?? 'default'}/${s.metadata.name}`, s]));
     for (const key of known.services.keys()) if (!current.has(key)) proxier.onServiceChange(key, undefined);
     for (const [key, service] of current)
       if (known.services.get(key) !== service) proxier.onServiceChange(key, service);
     known.services = current;
-    const { slices, problems } = computeLocalSlices(current.values(), localPods(pods()), host.nodeName);
+    const { slices, problems } = computeLocalSlices(current.values(), [...localPods(pods())], host.nodeName);
     for (const key of known.slices) if (!slices.has(key)) proxier.onSliceChange(key, undefined);
     for (const [key, slice] of slices) proxier.onSliceChange(key, slice);
     known.slices = new Set(slices.keys());
@@ -156,19 +155,21 @@ function fromManifests({ host, files, pods, log }: ServicesHalfInput, proxier: D
       said.add(`${service} ${problem}`);
     }
   };
-  // Many pods change together: they are counted once.
-  const schedule = () => {
-    if (!scheduled) setImmediate(update);
-    scheduled = true;
-  };
+  const local = new LocalWithdrawal({
+    tell: update,
+    // Here an endpoint is known by its pod, and those on the host's network can leave too.
+    addressesOf: (uid) => allAddressesOf(pods(), uid),
+    ...{ proxier, clock, log },
+  });
   return {
     services,
     synced: files?.synced ?? Promise.resolve(),
-    podChanged: schedule,
+    podChanged: () => local.podChanged(),
+    leaveServices: (uid, signal) => local.leaveServices(uid, signal),
     run: async (signal) => {
-      using _files = files?.onChange(schedule);
+      using _files = files?.onChange(() => local.podChanged());
       void files?.synced.then(() => {
-        update();
+        local.tellNow();
         proxier.sourcesSynced();
       });
       await proxier.run(signal);

@@ -34,6 +34,48 @@ test('a poke at rest runs the step at once, a burst runs it once more after the 
   await stop();
 });
 
+test('what is urgent does not wait for the interval, whether it comes in the pause or during the step', async () => {
+  const at: number[] = [];
+  const { clock, runner, stop } = start(async () => {
+    at.push(clock.monotonic());
+    if (at.length !== 2) return;
+    runner.poke();
+    runner.hurry();
+  });
+  runner.poke();
+  await clock.advance(0);
+  runner.hurry();
+  await clock.advance(3);
+  assert.deepEqual(at, [0], 'there was nothing to hurry');
+  runner.poke();
+  runner.hurry();
+  await clock.advance(0);
+  assert.deepEqual(at, [0, 3, 3]);
+  runner.poke();
+  await clock.advance(9);
+  assert.equal(at.length, 3, 'only that once');
+  await clock.advance(1);
+  assert.deepEqual(at, [0, 3, 3, 13]);
+  await stop();
+});
+
+test('urgency does not shorten a backoff', async () => {
+  const at: number[] = [];
+  const { clock, runner, stop } = start(async () => {
+    at.push(clock.monotonic());
+    if (at.length === 1) throw new Error('no');
+  });
+  runner.poke();
+  await clock.advance(10);
+  runner.poke();
+  runner.hurry();
+  await clock.advance(89);
+  assert.deepEqual(at, [0]);
+  await clock.advance(1);
+  assert.deepEqual(at, [0, 100]);
+  await stop();
+});
+
 test('with nothing poked the step still runs every maxInterval', async () => {
   const causes: RunCause[] = [];
   const { clock, stop } = start(async (cause) => void causes.push(cause));

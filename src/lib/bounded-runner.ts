@@ -23,6 +23,8 @@ export class BoundedRunner {
   readonly #policy: RunnerPolicy;
   readonly #step: (cause: RunCause, signal: AbortSignal) => Promise<void>;
   #poked = false;
+  #hurried = false;
+  #endPause: () => void = () => {};
   #wake: () => void = () => {};
 
   /** `step` rejects to be run again after the backoff; it has logged why. */
@@ -42,6 +44,13 @@ export class BoundedRunner {
     this.#wake();
   }
 
+  /** What was poked is urgent: it does not wait out `minIntervalMs`. A backoff is waited out all the same. */
+  hurry(): void {
+    if (!this.#poked) return;
+    this.#hurried = true;
+    this.#endPause();
+  }
+
   /** Runs until the signal aborts; resolves then, after the step under way has ended. */
   async run(signal: AbortSignal): Promise<void> {
     let failures = 0;
@@ -49,6 +58,7 @@ export class BoundedRunner {
       while (!signal.aborted) {
         const cause = failures > 0 ? await this.#backOff(failures, signal) : await this.#rest(signal);
         this.#poked = false;
+        this.#hurried = false;
         try {
           await this.#step(cause, signal);
           failures = 0;
@@ -57,10 +67,23 @@ export class BoundedRunner {
           failures += 1;
           continue;
         }
-        if (this.#policy.minIntervalMs > 0) await this.#clock.sleep(this.#policy.minIntervalMs, signal);
+        await this.#pause(signal);
       }
     } catch (error) {
       if (!signal.aborted) throw error;
+    }
+  }
+
+  async #pause(signal: AbortSignal): Promise<void> {
+    if (this.#policy.minIntervalMs <= 0 || this.#hurried) return;
+    const over = new AbortController();
+    this.#endPause = () => over.abort();
+    try {
+      await this.#clock.sleep(this.#policy.minIntervalMs, AbortSignal.any([signal, over.signal]));
+    } catch (error) {
+      if (signal.aborted || !over.signal.aborted) throw error;
+    } finally {
+      this.#endPause = () => {};
     }
   }
 

@@ -28,6 +28,15 @@ export class DualProxier {
     for (const one of this.#all) one.onWithdrawn(withdrawn);
   }
 
+  hurry(): void {
+    for (const one of this.#all) one.hurry();
+  }
+
+  /** See `Proxier.whenWritten`. */
+  async whenWritten(ips: readonly string[], signal: AbortSignal): Promise<void> {
+    await Promise.all(this.#all.map((one) => one.whenWritten(ips, signal)));
+  }
+
   /** Whether a slice names an address as an endpoint of this node. */
   isLocalEndpoint(ip: string): boolean {
     return this.#all.some((one) => one.isLocalEndpoint(ip));

@@ -1,3 +1,4 @@
+import { isIPv6 } from 'node:net';
 import { isDeepStrictEqual } from 'node:util';
 import type { Node, Service } from '../api/core-v1.ts';
 import type { EndpointSlice } from '../api/discovery-v1.ts';
@@ -8,6 +9,7 @@ import type { Clock } from '../lib/clock.ts';
 import { errorFields, messageOf } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { Backend, TrafficRules, Wish } from './backend.ts';
+import { CatchUp } from './catch-up.ts';
 import { ConntrackCleaner } from './conntrack.ts';
 import type { PortEndpoints } from './endpointslice-tracker.ts';
 import { EndpointSliceTracker } from './endpointslice-tracker.ts';
@@ -82,6 +84,9 @@ export class Proxier {
   /** Services to route anew although none of their objects changed. */
   readonly #reconsider = new Set<string>();
   readonly #routes = new RouteTable();
+  readonly #catchUp = new CatchUp();
+  /** Local addresses whose rules the kernel may not have as they should be. */
+  readonly #unwritten = new Set<string>();
   /** What was last said of an object, so that it is said once. */
   readonly #said = new Map<string, string>();
   readonly #clock: Clock;
@@ -179,6 +184,24 @@ export class Proxier {
       }
     }
     if (changed) this.#queue();
+    this.hurry();
+  }
+
+  /** What was told last is known on this node alone, and urgent: `minSyncPeriodMs` does not hold it up. */
+  hurry(): void {
+    this.#runner.hurry();
+  }
+
+  /**
+   * Resolves when the kernel has all that is known by now of addresses of this node, at once when no rule leads to
+   * any of them; rejects when the signal aborts first. As long as the sources are not known, rules of an earlier run
+   * may lead anywhere, and it waits.
+   */
+  async whenWritten(ips: readonly string[], signal: AbortSignal): Promise<void> {
+    const own = ips.filter((ip) => isIPv6(ip) === (this.#family === 'IPv6'));
+    const mayLeadTo = (ip: string) =>
+      this.isLocalEndpoint(ip) || this.#routes.localTargets().has(ip) || this.#unwritten.has(ip);
+    if (this.#isSynced ? own.some(mayLeadTo) : own.length > 0) await this.#catchUp.whenWritten(signal);
   }
 
   /** By Service: the ports that load balancers ask. */
@@ -221,6 +244,7 @@ export class Proxier {
     if (!this.#sourcesSynced) return;
     const startedAt = this.#clock.monotonic();
     const triggers = this.#triggers.take();
+    const { mark } = this.#catchUp;
     try {
       const isFull = await this.#sync(cause, signal);
       this.#measure(startedAt, isFull, triggers);
@@ -236,6 +260,7 @@ export class Proxier {
     if (this.#failure !== undefined) this.#log.info({}, 'Services are programmed again');
     this.#failure = undefined;
     this.#markSynced();
+    this.#catchUp.wrote(mark);
   }
 
   /** Returns whether everything was compared. */
@@ -247,8 +272,11 @@ export class Proxier {
     };
     this.#stale = [...this.#stale, ...changes.flatMap(staleFlows)].slice(-maxStale);
     await this.#routeLoopback(signal);
-    const wish = { ...this.#wish(), changed, changedTargets: this.#routes.takeChangedTargets() };
+    const changedTargets = this.#routes.takeChangedTargets();
+    for (const ip of changedTargets) this.#unwritten.add(ip);
+    const wish = { ...this.#wish(), changed, changedTargets };
     const { isFull, writes } = await this.#backend.sync(wish, { cause, signal });
+    this.#unwritten.clear();
     // Only now do the rules lead elsewhere: a flow that was removed earlier would come back as it was.
     this.#cleaner.remove(this.#stale);
     this.#stale = [];
@@ -336,6 +364,7 @@ export class Proxier {
   }
 
   #queue(): void {
+    this.#catchUp.ask();
     this.#health?.queued();
     this.#metrics?.lastQueued.set(this.#clock.now() / 1000, this.#family);
     this.#runner.poke();

@@ -15,9 +15,10 @@ const cases: Record<
 > = {
   'a ready pod': { pods: [pod(true)], why: undefined },
   'a pod that fails its probe': { pods: [pod(false)], why: 'unready' },
-  'a pod that is deleted, ready or not': { pods: [pod(true, true)], why: 'terminating' },
+  'a pod that is deleted': { pods: [pod(true, true)], why: 'terminating' },
+  'a pod that is deleted and serves no more': { pods: [pod(false, true)], why: 'unready' },
   'a pod that is ready again is what its slice says': { previous: known('unready'), pods: [pod(true)], why: undefined },
-  'a pod that is gone, while its slice has not heard': { previous: known('terminating'), pods: [], why: 'terminating' },
+  'a pod that is gone, while its slice has not heard': { previous: known('terminating'), pods: [], why: 'unready' },
   'a pod that is gone from its slice too': {
     previous: known('terminating'),
     pods: [],
@@ -28,6 +29,10 @@ const cases: Record<
     previous: known('terminating'),
     pods: [pod(false, true), pod(true)],
     why: undefined,
+  },
+  'a pod that is deleted, with the address of one that has ended': {
+    pods: [pod(false), pod(true, true), pod(false, true)],
+    why: 'terminating',
   },
 };
 for (const [sentence, { previous = new Map(), pods, inSlice = true, why }] of Object.entries(cases)) {

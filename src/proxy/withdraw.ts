@@ -1,6 +1,9 @@
 import type { PortEndpoints } from './endpointslice-tracker.ts';
 
-/** Local pods by address: those that fail their readiness probe or have died, and those that are being deleted. */
+/**
+ * Local pods by address: those that serve nobody, because they fail their readiness probe, have died or are gone, and
+ * those that are being deleted and still serve, should nobody else.
+ */
 export type Withdrawn = ReadonlyMap<string, 'unready' | 'terminating'>;
 
 /**
@@ -31,8 +34,8 @@ export interface LocalAddress {
 }
 
 /**
- * Who serves nobody any more. The address of a pod that is gone stays withdrawn for as long as a slice still names
- * it: the slice has only not heard yet. A pod that got the address of an earlier one speaks for it.
+ * Who is to get no connections any more. The address of a pod that is gone stays withdrawn for as long as a slice
+ * still names it: the slice has only not heard yet. Of pods with the same address the one that serves speaks for it.
  */
 export function nextWithdrawn(
   previous: Withdrawn,
@@ -44,10 +47,10 @@ export function nextWithdrawn(
   for (const { ips, ready, terminating } of pods) {
     for (const ip of ips) {
       if (ready && !terminating) serving.add(ip);
-      else if (next.get(ip) !== 'terminating') next.set(ip, terminating ? 'terminating' : 'unready');
+      else if (next.get(ip) !== 'terminating') next.set(ip, ready ? 'terminating' : 'unready');
     }
   }
-  for (const [ip, why] of previous) if (!next.has(ip) && isEndpoint(ip)) next.set(ip, why);
+  for (const ip of previous.keys()) if (!next.has(ip) && isEndpoint(ip)) next.set(ip, 'unready');
   for (const ip of serving) next.delete(ip);
   return next;
 }

@@ -50,6 +50,7 @@ function setUp() {
     freshNode: undefined as Node | undefined,
     networkProblem: undefined as string | undefined,
     startTime: undefined as string | undefined,
+    leaveServices: async (_uid: PodUid): Promise<void> => {},
     /** Whose liveness probe failed, by container id. */
     failed: undefined as string | undefined,
   };
@@ -81,6 +82,7 @@ function setUp() {
     },
     wake: (uid) => woken.push(uid),
     networkProblem: () => state.networkProblem,
+    leaveServices: (uid) => state.leaveServices(uid),
   });
   /** Desires the pod and looks at it once. */
   const sync = (desired: DesiredPod, memory = noMemory) => {
@@ -323,6 +325,27 @@ test('stop, clean and purge leave nothing behind', async () => {
   assert.equal(o.cache.get(desired.uid), undefined);
   assert.deepEqual(await o.fake.runtime.listPodSandbox({}, signal), []);
   assert.deepEqual(o.volumes.calls, ['setUp u1', 'tearDown u1', 'removePodDir u1']);
+});
+
+test('no container is told to end before the pod has left its Services', async () => {
+  using o = setUp();
+  const desired = desiredPod();
+  await o.sync(desired);
+  const left = Promise.withResolvers<void>();
+  const leaving: PodUid[] = [];
+  o.state.leaveServices = (uid) => {
+    leaving.push(uid);
+    return left.promise;
+  };
+  o.fake.calls.length = 0;
+  const stopping = o.steps.stop(desired.uid, desired, 5, signal);
+  await o.clock.advance(0);
+  assert.deepEqual(leaving, [desired.uid]);
+  assert.deepEqual(lines(o), ['a running', 'b running']);
+  assert.equal(o.fake.methods().includes('StopContainer'), false);
+  left.resolve();
+  await stopping;
+  assert.deepEqual(lines(o), ['a exited', 'b exited']);
 });
 
 test('a pod known from the runtime alone is stopped and purged too', async () => {

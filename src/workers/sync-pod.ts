@@ -67,6 +67,11 @@ export interface SyncPodOptions {
   readonly refreshNode: (signal: AbortSignal) => Promise<void>;
   /** Looks at a pod again. */
   readonly wake: (uid: PodUid) => void;
+  /**
+   * Resolves when no Service leads new connections to the pod any more, unless nobody else serves it. Soon, whatever
+   * goes wrong; rejects only when the signal aborts.
+   */
+  readonly leaveServices: (uid: PodUid, signal: AbortSignal) => Promise<void>;
   /** Why pods cannot have a network now, or undefined. Host-network pods do not care. */
   readonly networkProblem: () => string | undefined;
 }
@@ -155,6 +160,7 @@ export class SyncPod implements PodSteps {
     return this.#admission.activePods();
   }
 
+  /** Connections go elsewhere before a container is told to end. */
   async stop(
     uid: PodUid,
     desired: DesiredPod | undefined,
@@ -162,7 +168,7 @@ export class SyncPod implements PodSteps {
     signal: AbortSignal,
   ): Promise<void> {
     this.#deadlines.forget(uid);
-    const observed = await this.#o.pleg.refresh(uid, signal);
+    const [observed] = await Promise.all([this.#o.pleg.refresh(uid, signal), this.#o.leaveServices(uid, signal)]);
     await this.#o.runtime.stop(uid, desired, observed, gracePeriodSeconds, signal);
   }
 
