@@ -8,7 +8,7 @@ import type { Backend } from '../src/proxy/backend.ts';
 import { DualProxier } from '../src/proxy/dual-proxier.ts';
 import { Proxier } from '../src/proxy/proxier.ts';
 import type { IpFamily } from '../src/proxy/read-service.ts';
-import type { PacketCase, Sender } from './proxy-cases.ts';
+import type { PacketCase, Sender, World } from './proxy-cases.ts';
 import { nodeName, worldOf, zone } from './proxy-cases.ts';
 import type { Agent } from './proxy-lab.ts';
 import { Lab } from './proxy-lab.ts';
@@ -18,6 +18,14 @@ const enough = 40;
 /** Long enough for any answer of a pod in the same kernel. */
 const dropTimeoutMs = 700;
 
+/** How a mode is run whose sockets have to be on the node too, and what it cannot do alike by its nature. */
+export interface CaseOptions {
+  /** Brings the worlds into effect in some other way than by proxiers of this process; disposed at the end. */
+  readonly start?: (lab: Lab, worlds: readonly World[]) => Promise<AsyncDisposable>;
+  /** Changes what is expected; say why where it is used. */
+  readonly adjust?: (one: PacketCase, world: World) => PacketCase;
+}
+
 /**
  * Every case of the table with real connections, over backends whose programs run on the node. `isKnown` leaves out
  * cases that a mode cannot serve by its nature; say why where it is used.
@@ -26,11 +34,13 @@ export function describeCases(
   name: string,
   backendOf: (exec: Exec, family: IpFamily, lab: Lab) => Backend,
   isKnown: (sentence: string) => boolean = () => true,
+  { start, adjust = (one) => one }: CaseOptions = {},
 ): void {
   const worlds = [worldOf('IPv4'), worldOf('IPv6')];
   const agents = new Map<string, Agent>();
   const stop = new AbortController();
   const running: Promise<void>[] = [];
+  let elsewhere: AsyncDisposable | undefined;
   let lab: Lab;
 
   async function check({ from, to, port, protocol, expect, seen }: PacketCase): Promise<void> {
@@ -50,6 +60,27 @@ export function describeCases(
     if (seen !== undefined) assert.deepEqual([...new Set(answers.map((one) => one.seen))], [seen]);
   }
 
+  async function startHere(): Promise<void> {
+    const settings = {
+      ...{ exec: lab.exec, clock: systemClock, log: silentLog, nodeName, masqueradeAll: false, masqueradeBit: 14 },
+      clusterCidrs: worlds.map((world) => world.clusterCidr),
+      traffic: { localhostNodePorts: true },
+    };
+    const proxiers = worlds.map(
+      ({ family }) => new Proxier({ ...settings, family, backend: backendOf(lab.exec, family, lab) }),
+    );
+    const both = new DualProxier(...proxiers);
+    const node: Node = { metadata: { name: nodeName, labels: { 'topology.kubernetes.io/zone': zone } } };
+    both.onNodeChange(node);
+    for (const { services, slices } of worlds) {
+      for (const service of services) both.onServiceChange(`d/${service.metadata.name}`, service);
+      for (const slice of slices) both.onSliceChange(`d/${slice.metadata.name}`, slice);
+    }
+    both.sourcesSynced();
+    running.push(both.run(stop.signal));
+    await Promise.all(proxiers.map((proxier) => proxier.synced));
+  }
+
   // Most of the time goes by waiting for packets that do not come.
   describe(name, { concurrency: 8 }, () => {
     before(async () => {
@@ -60,33 +91,18 @@ export function describeCases(
       for (const [pod, ip] of Object.entries(four?.pods ?? {})) {
         agents.set(pod, await lab.pod(pod, ip, six?.pods[pod]));
       }
-      const settings = {
-        ...{ exec: lab.exec, clock: systemClock, log: silentLog, nodeName, masqueradeAll: false, masqueradeBit: 14 },
-        clusterCidrs: worlds.map((world) => world.clusterCidr),
-        traffic: { localhostNodePorts: true },
-      };
-      const proxiers = worlds.map(
-        ({ family }) => new Proxier({ ...settings, family, backend: backendOf(lab.exec, family, lab) }),
-      );
-      const both = new DualProxier(...proxiers);
-      const node: Node = { metadata: { name: nodeName, labels: { 'topology.kubernetes.io/zone': zone } } };
-      both.onNodeChange(node);
-      for (const { services, slices } of worlds) {
-        for (const service of services) both.onServiceChange(`d/${service.metadata.name}`, service);
-        for (const slice of slices) both.onSliceChange(`d/${slice.metadata.name}`, slice);
-      }
-      both.sourcesSynced();
-      running.push(both.run(stop.signal));
-      await Promise.all(proxiers.map((proxier) => proxier.synced));
+      if (start) elsewhere = await start(lab, worlds);
+      else await startHere();
     });
     after(async () => {
       stop.abort();
       await Promise.all(running);
+      await elsewhere?.[Symbol.asyncDispose]();
       await lab?.[Symbol.asyncDispose]();
     });
     for (const world of worlds) {
       for (const [sentence, one] of Object.entries(world.cases)) {
-        if (isKnown(sentence)) test(sentence, () => check(one));
+        if (isKnown(sentence)) test(sentence, () => check(adjust(one, world)));
       }
     }
   });
