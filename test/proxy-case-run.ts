@@ -24,6 +24,8 @@ export interface CaseOptions {
   readonly start?: (lab: Lab, worlds: readonly World[]) => Promise<AsyncDisposable>;
   /** Changes what is expected; say why where it is used. */
   readonly adjust?: (one: PacketCase, world: World) => PacketCase;
+  /** For machines that are slower than most, milliseconds. */
+  readonly patience?: { readonly dropTimeoutMs: number; readonly answerTimeoutMs: number };
 }
 
 /**
@@ -34,7 +36,7 @@ export function describeCases(
   name: string,
   backendOf: (exec: Exec, family: IpFamily, lab: Lab) => Backend,
   isKnown: (sentence: string) => boolean = () => true,
-  { start, adjust = (one) => one }: CaseOptions = {},
+  { start, adjust = (one) => one, patience }: CaseOptions = {},
 ): void {
   const worlds = [worldOf('IPv4'), worldOf('IPv6')];
   const agents = new Map<string, Agent>();
@@ -46,16 +48,18 @@ export function describeCases(
   async function check({ from, to, port, protocol, expect, seen }: PacketCase): Promise<void> {
     const agent = agents.get(from satisfies Sender);
     assert.ok(agent);
+    const ask = () => agent.ask(protocol, to, port, undefined, patience?.answerTimeoutMs);
     if (expect === 'DROP') {
-      assert.deepEqual((await agent.ask(protocol, to, port, undefined, dropTimeoutMs)).error, 'TIMEOUT');
+      const waitMs = patience?.dropTimeoutMs ?? dropTimeoutMs;
+      assert.deepEqual((await agent.ask(protocol, to, port, undefined, waitMs)).error, 'TIMEOUT');
       return;
     }
     if (expect === 'REJECT') {
-      assert.deepEqual((await agent.ask(protocol, to, port)).error, 'ECONNREFUSED');
+      assert.deepEqual((await ask()).error, 'ECONNREFUSED');
       return;
     }
     const count = expect.length === 1 ? 3 : enough;
-    const answers = await Promise.all(Array.from({ length: count }, () => agent.ask(protocol, to, port)));
+    const answers = await Promise.all(Array.from({ length: count }, ask));
     assert.deepEqual([...new Set(answers.map((one) => one.from ?? one.error))].sort(), [...expect].sort());
     if (seen !== undefined) assert.deepEqual([...new Set(answers.map((one) => one.seen))], [seen]);
   }

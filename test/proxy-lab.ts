@@ -157,7 +157,9 @@ export class Agent {
   }
 
   static async start(name: string, ns: string): Promise<Agent> {
-    const child = spawn('ip', ['netns', 'exec', ns, process.execPath, '-e', agentSource, name]);
+    // As this process is run itself: under emulation Node must have no other threads.
+    const flags = process.execArgv.filter((flag) => flag === '--single-threaded');
+    const child = spawn('ip', ['netns', 'exec', ns, process.execPath, ...flags, '-e', agentSource, name]);
     child.stderr.pipe(process.stderr);
     const agent = new Agent(name, child);
     const ready = Promise.withResolvers<void>();
