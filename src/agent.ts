@@ -11,6 +11,7 @@ import { buildStatsPart } from './assembly/stats-part.ts';
 import type { Config } from './config/config.ts';
 import { hostExec } from './host/exec.ts';
 import { HostMounts } from './host/mount-table.ts';
+import { setOomScoreAdj } from './host/oom-score-adj.ts';
 import { RemoteFiles } from './host/remote-files.ts';
 import { lockRootDir } from './host/root-lock.ts';
 import { SystemdNotifier, takeNotifyEnvironment } from './host/sd-notify.ts';
@@ -45,6 +46,8 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
   const notifyEnvironment = takeNotifyEnvironment(process.env, process.pid);
   const notifier = new SystemdNotifier({ environment: notifyEnvironment, exec: hostExec, clock, log });
   await using _lock = await lockRootDir(flags.rootDir);
+  // One process does the work of both: it is kept as the more cautious of the two says.
+  await setOomScoreAdj(Math.min(kubelet.oomScoreAdj, config.proxy.oomScoreAdj), log);
   const metrics = buildAllMetrics(log);
   const host = await buildHostParts(config, metrics, log);
   const api = await connect(config, metrics, log);
@@ -97,7 +100,7 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
   });
   const current = () => node.controller.current();
   const services = await buildServicesHalf({
-    ...{ config, host, api, files, metrics, log },
+    ...{ config, host, api, files, metrics, log, signal },
     pods: () => podsHalf,
     node: current,
     onNodeChange: (wake) => node.controller.onChange(wake),

@@ -27,10 +27,17 @@ test('a port opens with its Service, answers for the endpoints of the moment, an
   const served = Promise.withResolvers<void>();
   const log: Log = { ...silentLog, debug: (_, message) => message === 'a port is served' && served.resolve() };
   const healthChecksChanged = () => ports.update();
+  const everywhere = { nodePortAddresses: [], bindAddress: '0.0.0.0', node: undefined, interfaces: {} };
+  const places = () => ({ ...everywhere, hasIpv6: true });
   const settings = { clock: new FakeClock(), log: silentLog, nodeName: 'here', masqueradeAll: false, clusterCidrs: [] };
   const one = new Proxier({ ...settings, exec: new FakeNft(), masqueradeBit: 14, healthChecksChanged });
   const proxier = new DualProxier(one);
-  const ports: HealthCheckPorts = new HealthCheckPorts({ proxier: () => proxier, health: { healthy: true }, log });
+  const ports: HealthCheckPorts = new HealthCheckPorts({
+    proxier: () => proxier,
+    health: { healthy: true },
+    places,
+    log,
+  });
   const stop = new AbortController();
   const running = ports.run(stop.signal);
   const service: Service = {

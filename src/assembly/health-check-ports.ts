@@ -1,27 +1,34 @@
-import { existsSync } from 'node:fs';
 import { systemClock as clock } from '../lib/clock.ts';
 import type { Log } from '../lib/log.ts';
 import type { DualProxier } from '../proxy/dual-proxier.ts';
-import { healthCheckAnswer } from '../proxy/health-checks.ts';
+import { type HealthCheck, healthCheckAnswer } from '../proxy/health-checks.ts';
 import type { ProxyHealth } from '../proxy/proxy-health.ts';
 import { PlainServer } from '../server/plain-server.ts';
+import { healthCheckPlaces, type Place, type PlacesInput } from './health-check-places.ts';
 
-interface OpenPort {
-  readonly port: number;
-  readonly stop: AbortController;
-}
-
-/** One port for each Service with a `healthCheckNodePort`; opened and closed as Services come and go. */
+/**
+ * One port for each Service with a `healthCheckNodePort`, at each address that serves node ports; opened and closed as
+ * Services, and the addresses of the node, come and go.
+ */
 export class HealthCheckPorts {
   readonly #proxier: () => DualProxier;
   readonly #health: Pick<ProxyHealth, 'healthy'>;
   readonly #log: Log;
-  readonly #open = new Map<string, OpenPort>();
+  readonly #places: () => PlacesInput;
+  /** By Service, port and address. */
+  readonly #open = new Map<string, AbortController>();
   readonly #running = new Set<Promise<void>>();
   #signal: AbortSignal | undefined;
 
-  constructor(options: { proxier: () => DualProxier; health: Pick<ProxyHealth, 'healthy'>; log: Log }) {
+  constructor(options: {
+    readonly proxier: () => DualProxier;
+    readonly health: Pick<ProxyHealth, 'healthy'>;
+    /** What says where they are served. */
+    readonly places: () => PlacesInput;
+    readonly log: Log;
+  }) {
     this.#proxier = options.proxier;
+    this.#places = options.places;
     this.#health = options.health;
     this.#log = options.log;
   }
@@ -29,29 +36,37 @@ export class HealthCheckPorts {
   /** Brings the open ports in step with the Services; before `run` it does nothing. */
   update(): void {
     if (!this.#signal || this.#signal.aborted) return;
-    const wanted = new Map(this.#proxier().healthChecks());
-    for (const [key, { port, stop }] of this.#open) {
-      if (wanted.get(key)?.port === port) continue;
+    const checks = [...this.#proxier().healthChecks()];
+    const places = checks.length > 0 ? healthCheckPlaces(this.#places()) : [];
+    const wanted = new Map<string, { readonly service: string; readonly check: HealthCheck; readonly place: Place }>();
+    for (const [service, check] of checks)
+      for (const place of places) wanted.set(`${service} ${check.port} ${place.address}`, { service, check, place });
+    for (const [key, stop] of this.#open) {
+      if (wanted.has(key)) continue;
       stop.abort();
       this.#open.delete(key);
     }
-    for (const [key, check] of wanted) {
+    for (const [key, { service, check, place }] of wanted) {
       if (this.#open.has(key)) continue;
       const stop = new AbortController();
-      this.#open.set(key, { port: check.port, stop });
-      const server = new PlainServer({
-        address: existsSync('/proc/net/if_inet6') ? '::' : '0.0.0.0',
-        port: check.port,
-        keys: 'spec.healthCheckNodePort',
-        kind: `Service ${key}`,
-        what: `the health check of Service ${key}`,
-        answer: () => healthCheckAnswer(check, this.#proxier().localEndpoints(key), this.#health.healthy),
-        ...{ clock, log: this.#log },
-      });
-      const running = server.run(AbortSignal.any([this.#signal, stop.signal]));
+      this.#open.set(key, stop);
+      const running = this.#serve(service, check, place, AbortSignal.any([this.#signal, stop.signal]));
       this.#running.add(running);
       void running.finally(() => this.#running.delete(running));
     }
+  }
+
+  #serve(service: string, check: HealthCheck, place: Place, signal: AbortSignal): Promise<void> {
+    const server = new PlainServer({
+      ...place,
+      port: check.port,
+      keys: 'spec.healthCheckNodePort',
+      kind: `Service ${service}`,
+      what: `the health check of Service ${service}`,
+      answer: () => healthCheckAnswer(check, this.#proxier().localEndpoints(service), this.#health.healthy),
+      ...{ clock, log: this.#log },
+    });
+    return server.run(signal);
   }
 
   /** Serves until the signal aborts. */

@@ -60,6 +60,7 @@ export interface Metrics {
   readonly statusSync: Histogram;
   readonly probeDuration: Histogram;
   readonly orphans: { readonly cleaned: Gauge; readonly errors: Gauge };
+  /** Without the failures, whose name says the mode. */
   readonly services: ProxyMetrics;
 }
 

@@ -5,6 +5,7 @@ import { splitIpPort } from '../config/values.ts';
 import { systemClock as clock } from '../lib/clock.ts';
 import { healthMetrics } from '../lib/health-metrics.ts';
 import type { Log } from '../lib/log.ts';
+import type { ProxyMode } from '../proxy/backend.ts';
 import { healthAnswers, metricsAnswers } from '../proxy/proxy-answers.ts';
 import type { ProxyHealth } from '../proxy/proxy-health.ts';
 import { PlainServer, type PlainServerOptions } from '../server/plain-server.ts';
@@ -12,24 +13,38 @@ import type { Metrics } from './metrics-part.ts';
 
 export interface ProxyPortsInput {
   readonly config: Config;
+  readonly mode: ProxyMode;
+  readonly hasIpv6: boolean;
   readonly metrics: Metrics;
   readonly health: Pick<ProxyHealth, 'healthy' | 'updatedAt'>;
   readonly node: () => Node | undefined;
   readonly log: Log;
 }
 
-/** The two ports of kube-proxy: one for load balancers, one for its operators. Resolves when the signal is aborted. */
+/**
+ * The two ports of kube-proxy: one for load balancers, one for its operators. Resolves when the signal is aborted; with
+ * `bindAddressHardFail` it rejects when one cannot be had.
+ */
 export async function serveProxyPorts(input: ProxyPortsInput, signal: AbortSignal): Promise<void> {
-  const { config, metrics, health, node, log } = input;
+  const { config, mode, metrics, health, node, log } = input;
   const { proxy, proxySlis } = metrics;
-  const { healthzBindAddress, metricsBindAddress } = config.proxy;
+  const { healthzBindAddress, metricsBindAddress, bindAddressHardFail: failsHard } = config.proxy;
   healthMetrics(proxySlis, [{ name: 'ping', problem: () => undefined }]);
-  const server = (place: string, keys: string, what: string, answer: PlainServerOptions['answer']) =>
-    new PlainServer({ ...splitIpPort(place), keys, kind: 'KubeProxyConfiguration', what, answer, clock, log });
+  const kind = 'KubeProxyConfiguration';
+  const server = (place: string, keys: string, what: string, answer: PlainServerOptions['answer']) => {
+    const { address, port } = splitIpPort(place);
+    const all = allAddresses(address, input.hasIpv6);
+    return new PlainServer({ address: all, port, keys, kind, what, answer, failsHard, clock, log });
+  };
   const asked = healthAnswers({ health, node, clock, registry: proxy });
-  const shown = metricsAnswers({ registry: proxy, slis: proxySlis, config: printProxyConfig(config.proxy) });
+  const inForce = printProxyConfig({ ...config.proxy, mode });
+  const shown = metricsAnswers({ registry: proxy, slis: proxySlis, config: inForce, mode });
   await Promise.all([
     server(healthzBindAddress, 'healthzBindAddress', "the proxy's health", asked).run(signal),
     server(metricsBindAddress, 'metricsBindAddress', "the proxy's metrics", shown).run(signal),
   ]);
 }
+
+/** Go takes an address that stands for all of one family for all of both; so do load balancers that know the port. */
+const allAddresses = (address: string, hasIpv6: boolean): string =>
+  address === '0.0.0.0' || address === '::' ? (hasIpv6 ? '::' : '0.0.0.0') : address;

@@ -1,26 +1,20 @@
-import { existsSync } from 'node:fs';
 import type { Node, Service } from '../api/core-v1.ts';
 import type { PodUid } from '../api/ids.ts';
 import type { Config } from '../config/config.ts';
-import { hostExec } from '../host/exec.ts';
 import { createKubeClient, type KubeClient } from '../kubeapi/client.ts';
 import { systemClock as clock } from '../lib/clock.ts';
 import type { Log } from '../lib/log.ts';
 import type { ManifestDir } from '../pod/manifest-dir.ts';
-import { DualProxier } from '../proxy/dual-proxier.ts';
+import type { DualProxier } from '../proxy/dual-proxier.ts';
 import { computeLocalSlices } from '../proxy/local-slices.ts';
-import { Proxier } from '../proxy/proxier.ts';
-import { ProxyHealth } from '../proxy/proxy-health.ts';
-import { pendingChanges } from '../proxy/proxy-metrics.ts';
 import { ServiceFeed } from '../proxy/service-feed.ts';
 import { nextWithdrawn, type Withdrawn } from '../proxy/withdraw.ts';
-import { HealthCheckPorts } from './health-check-ports.ts';
 import type { HostParts } from './host-parts.ts';
 import { addressesOf, allAddressesOf, localAddresses, localPods } from './local-pods.ts';
 import { LocalWithdrawal } from './local-withdrawal.ts';
 import type { Metrics } from './metrics-part.ts';
 import type { PodsHalf } from './pods-half.ts';
-import { serveProxyPorts } from './proxy-ports.ts';
+import { buildProxyParts } from './proxy-parts.ts';
 
 export interface ServicesHalfInput {
   readonly config: Config;
@@ -32,6 +26,8 @@ export interface ServicesHalfInput {
   readonly onNodeChange: (wake: () => void) => Disposable;
   readonly metrics: Metrics;
   readonly log: Log;
+  /** Ends what is asked of the host at the start. */
+  readonly signal: AbortSignal;
 }
 
 /** kube-proxy's half. */
@@ -53,47 +49,15 @@ export interface ServicesHalf {
  * that their selectors match are the endpoints.
  */
 export async function buildServicesHalf(input: ServicesHalfInput): Promise<ServicesHalf> {
-  const { config, host, api, metrics, log } = input;
-  const { proxy } = config;
-  const families = existsSync('/proc/net/if_inet6') ? (['IPv4', 'IPv6'] as const) : (['IPv4'] as const);
-  const healths = new Map(families.map((family) => [family, new ProxyHealth(clock, 2 * proxy.nftables.syncPeriod)]));
-  const health = {
-    get healthy() {
-      return [...healths.values()].every((one) => one.healthy);
-    },
-    get updatedAt() {
-      return Math.max(...[...healths.values()].map((one) => one.updatedAt));
+  const { api, host } = input;
+  const parts = await buildProxyParts({ ...input, nodeName: host.nodeName });
+  const half = api ? await fromApi(input, api, parts.proxier) : fromManifests(input, parts.proxier);
+  return {
+    ...half,
+    run: async (signal) => {
+      await Promise.all([half.run(signal), parts.run(signal)]);
     },
   };
-  const common = {
-    exec: hostExec,
-    clock,
-    log,
-    nodeName: host.nodeName,
-    masqueradeAll: proxy.nftables.masqueradeAll,
-    clusterCidrs: proxy.clusterCIDR ? proxy.clusterCIDR.split(',') : [],
-    traffic: {
-      detectLocalMode: proxy.detectLocalMode,
-      ...proxy.detectLocal,
-      nodePortAddresses: proxy.nodePortAddresses,
-      localhostNodePorts: proxy.iptables.localhostNodePorts ?? true,
-    },
-    masqueradeBit: proxy.nftables.masqueradeBit ?? 14,
-    syncPeriodMs: proxy.nftables.syncPeriod,
-    metrics: metrics.services,
-    healthChecksChanged: () => ports.update(),
-  };
-  const ports: HealthCheckPorts = new HealthCheckPorts({ proxier: () => proxier, health, log });
-  const proxiers = [...healths].map(([family, own]) => new Proxier({ ...common, family, health: own }));
-  const proxier: DualProxier = new DualProxier(...proxiers);
-  pendingChanges(metrics.proxy, () => proxier.pending);
-  const half = api ? await fromApi(input, api, proxier) : fromManifests(input, proxier);
-  const run = async (signal: AbortSignal) => {
-    using _node = input.onNodeChange(() => proxier.onNodeChange(input.node()));
-    proxier.onNodeChange(input.node());
-    await Promise.all([half.run(signal), ports.run(signal), serveProxyPorts({ ...input, health }, signal)]);
-  };
-  return { ...half, run };
 }
 
 async function fromApi(
@@ -122,7 +86,7 @@ async function fromApi(
     addressesOf: (uid) => addressesOf(pods(), uid),
     ...{ proxier, clock, log },
   });
-  const feed = new ServiceFeed({ api: own ?? nodeApi, proxier, clock, log });
+  const feed = new ServiceFeed({ api: own ?? nodeApi, proxier, resyncMs: config.proxy.configSyncPeriod, clock, log });
   return {
     services: () => feed.services.values(),
     synced: feed.servicesSynced,

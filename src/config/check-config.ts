@@ -62,14 +62,15 @@ export function findConflicts(kubelet: KubeletConfiguration, proxy: KubeProxyCon
       'set enableSystemLogHandler to true',
     );
   }
-  if (proxy.nftables.minSyncPeriod > proxy.nftables.syncPeriod) {
-    refuse('KubeProxyConfiguration', 'nftables.minSyncPeriod', 'is longer than nftables.syncPeriod', 'shorten it');
+  for (const section of ['iptables', 'ipvs', 'nftables'] as const) {
+    if (proxy[section].minSyncPeriod <= proxy[section].syncPeriod) continue;
+    refuse('KubeProxyConfiguration', `${section}.minSyncPeriod`, `is longer than ${section}.syncPeriod`, 'shorten it');
   }
   return conflicts;
 }
 
 /** Values that upstream has and that do not have their effect here yet. */
-export function findUnheeded(kubelet: KubeletConfiguration, proxy: KubeProxyConfiguration): Conflict[] {
+export function findUnheeded(kubelet: KubeletConfiguration): Conflict[] {
   const notes: Conflict[] = [];
   const strategy = kubelet.configMapAndSecretChangeDetectionStrategy;
   if (strategy !== 'Watch') {
@@ -85,13 +86,6 @@ export function findUnheeded(kubelet: KubeletConfiguration, proxy: KubeProxyConf
       kind: 'KubeletConfiguration',
       path: ['enforceNodeAllocatable'],
       message: `${unheeded.join(' and ')} not supported yet: what is reserved is kept from pods, but not enforced`,
-    });
-  }
-  if (proxy.mode === 'iptables' || proxy.mode === 'ipvs') {
-    notes.push({
-      kind: 'KubeProxyConfiguration',
-      path: ['mode'],
-      message: `"${proxy.mode}" is not supported yet, nftables is used`,
     });
   }
   return notes;

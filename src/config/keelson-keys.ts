@@ -1,5 +1,5 @@
-import { integer, oneOf, text } from '../lib/schema.ts';
-import { key } from './keys.ts';
+import { integer, list, oneOf, text } from '../lib/schema.ts';
+import { key, pointer } from './keys.ts';
 
 const absolutePath = text('an absolute path', (value) => value.startsWith('/') && !value.includes('\0'));
 /** The kernel's limit is 15 characters. */
@@ -17,6 +17,9 @@ const socketPath = text(
 /** Where the daemon listens, and where its clients ask. */
 export const defaultAdminSocket = '/run/keelson/admin.sock';
 
+const fallbackModes = ['nftables', 'iptables', 'ipvs', 'userspace'] as const;
+const defaultFallbackModes: readonly (typeof fallbackModes)[number][] = ['nftables', 'iptables', 'userspace'];
+
 /** Every key of KeelsonConfiguration (keelson.io/v1alpha1): what neither of the other kinds has. */
 export const keelsonKeys = {
   network: {
@@ -30,6 +33,10 @@ export const keelsonKeys = {
   admin: {
     /** The unix socket of `keelson get` and `keelson why`; only root may use it. */
     socket: key(socketPath, defaultAdminSocket, 'now'),
+  },
+  services: {
+    /** What stands in for a `mode` of the KubeProxyConfiguration that cannot work here, in order; []: nothing does. */
+    fallbackModes: pointer(list(oneOf(...fallbackModes)), defaultFallbackModes, 'now'),
   },
   log: {
     format: key(oneOf('json', 'text'), 'json', 'now'),

@@ -108,7 +108,7 @@ export const kubeletKeys = {
   enableContentionProfiling: key(boolean, false, 'later'),
   healthzPort: pointer(port, 10248, 'now'),
   healthzBindAddress: key(ip, '127.0.0.1', 'now'),
-  oomScoreAdj: pointer(oomScore, -999, 'later'),
+  oomScoreAdj: pointer(oomScore, -999, 'now'),
   clusterDomain: key(string, '', 'now'),
   clusterDNS: key(list(ip), noStrings, 'now'),
   streamingConnectionIdleTimeout: key(duration(), 240 * minute, 'now'),

@@ -83,6 +83,7 @@ test('without files there are the defaults, and with nothing to run a warning', 
   assert.deepEqual(config.keelson, {
     network: { manage: 'Auto', cniConfDir: '/etc/cni/net.d', bridgeName: 'keelson0', mtu: 0 },
     admin: { socket: '/run/keelson/admin.sock' },
+    services: { fallbackModes: ['nftables', 'iptables', 'userspace'] },
     log: { format: 'json' },
   });
   assert.deepEqual(config.flags, {
@@ -130,6 +131,12 @@ test('a zero stands for the default where upstream has no pointer, and counts wh
   assert.deepEqual(warnings, []);
 });
 
+test('no mode to fall back to is a choice too', () => {
+  const { config } = load([proxy('mode: userspace\n'), keelson('services: {fallbackModes: []}\n')]);
+  assert.equal(config.proxy.mode, 'userspace');
+  assert.deepEqual(config.keelson.services.fallbackModes, []);
+});
+
 test('defaults that hang on other keys', () => {
   assert.equal(load(kubelet('nodeStatusUpdateFrequency: 5s\n')).config.kubelet.nodeStatusReportFrequency, 5_000);
   assert.equal(load(kubelet('')).config.kubelet.nodeStatusReportFrequency, 300_000);
@@ -139,6 +146,13 @@ test('defaults that hang on other keys', () => {
   assert.deepEqual([merged['memory.available'], merged['nodefs.available']], ['1Gi', '10%']);
   const relative = load(kubelet('staticPodPath: manifests\n'), { podManifestPath: '' }).config.kubelet;
   assert.equal(relative.staticPodPath, join(folder, 'manifests'));
+  const places = (keys: string) => {
+    const { healthzBindAddress, metricsBindAddress } = load(proxy(keys)).config.proxy;
+    return [healthzBindAddress, metricsBindAddress];
+  };
+  assert.deepEqual(places('bindAddress: 192.0.2.1\n'), ['0.0.0.0:10256', '127.0.0.1:10249']);
+  assert.deepEqual(places('bindAddress: "::"\n'), ['[::]:10256', '[::1]:10249']);
+  assert.deepEqual(places('bindAddress: "::"\nmetricsBindAddress: 0.0.0.0:1\n'), ['[::]:10256', '0.0.0.0:1']);
 });
 
 test('flags win over files', () => {
@@ -252,6 +266,16 @@ test('refusals', () => {
         /^0\.yaml:5:23: tlsCurvePreferences\[0\]: 1 is not one of 23, 24/,
       ],
     ],
+    'a proxy that waits longer between changes than between looks': [
+      proxy('iptables: {minSyncPeriod: 1m}\n'),
+      {},
+      [/^0\.yaml:3:12: iptables\.minSyncPeriod: is longer than iptables\.syncPeriod/],
+    ],
+    'a mode to fall back to that there is not': [
+      keelson('services: {fallbackModes: [nft]}\n'),
+      {},
+      [/^0\.yaml:3:28: services\.fallbackModes\[0\]: "nft" is not one of nftables, iptables/],
+    ],
     'serial pulls, and several at once': [
       kubelet('maxParallelImagePulls: 3\n'),
       {},
@@ -313,17 +337,18 @@ test('what upstream has and keelson not yet is a warning, a group once', () => {
       kubelet(
         'address: 0.0.0.0\ntracing: {endpoint: x, samplingRatePerMillion: 1}\nfailSwapOn: false\nlogging: {format: text, verbosity: 1}\nconfigMapAndSecretChangeDetectionStrategy: Cache\nenforceNodeAllocatable: [pods, kube-reserved]\n',
       ),
-      proxy('mode: iptables\niptables: {masqueradeAll: true}\nconntrack: {maxPerCore: null, min: 1}\n'),
+      proxy(
+        'mode: iptables\niptables: {masqueradeAll: true}\nportRange: 1-2\nwinkernel: {enableDSR: true, sourceVip: x}\n',
+      ),
     ]).map((line) => line.replace(/is valid in (\w+), but keelson does not support it yet: it has no effect/, '[$1]')),
     [
       '0.yaml:4:1: tracing: [KubeletConfiguration]',
       '0.yaml:5:1: failSwapOn: [KubeletConfiguration]',
       '0.yaml:6:11: logging.format: [KubeletConfiguration]',
-      '1.yaml:4:12: iptables.masqueradeAll: [KubeProxyConfiguration]',
-      '1.yaml:5:1: conntrack: [KubeProxyConfiguration]',
+      '1.yaml:5:1: portRange: [KubeProxyConfiguration]',
+      '1.yaml:6:1: winkernel: [KubeProxyConfiguration]',
       '0.yaml:7:1: configMapAndSecretChangeDetectionStrategy: "Cache" is not supported yet, Watch is used',
       '0.yaml:8:1: enforceNodeAllocatable: kube-reserved not supported yet: what is reserved is kept from pods, but not enforced',
-      '1.yaml:3:1: mode: "iptables" is not supported yet, nftables is used',
     ],
   );
 });
@@ -403,6 +428,6 @@ winkernel: {enableDSR: false, forwardHealthCheckVip: false, networkName: "", roo
   assert.equal(config.proxy.clusterCIDR, '10.244.0.0/16');
   assert.deepEqual(
     warnings.map((w) => w.path),
-    ['rotateCertificates', 'bindAddress'],
+    ['rotateCertificates'],
   );
 });

@@ -2,7 +2,7 @@ import { deepFreeze } from '../lib/deep-freeze.ts';
 import { findConflicts, findUnheeded } from './check-config.ts';
 import type { Config } from './config.ts';
 import { ConfigError, type ConfigProblem } from './config-error.ts';
-import type { KubeletConfiguration } from './kinds.ts';
+import type { KubeletConfiguration, KubeProxyConfiguration } from './kinds.ts';
 import { defaultEvictionHard } from './kubelet-keys.ts';
 import { type FilesReading, fromFolderOf, readConfigFiles } from './read-config-files.ts';
 import { isNodeName, readFlags } from './read-flags.ts';
@@ -24,7 +24,7 @@ export function loadConfig(options: RunOptions, cwd = process.cwd()): LoadedConf
   const { KubeletConfiguration: fromFile, KubeProxyConfiguration, KeelsonConfiguration } = files.documents;
   const kubelet = { ...completeKubelet(fromFile.values, fromFile.set, files), ...read.kubelet };
   const verbosity = read.verbosity ?? kubelet.logging.verbosity;
-  const proxy = { ...KubeProxyConfiguration.values, ...read.proxy };
+  const proxy = { ...completeProxy(KubeProxyConfiguration.values, KubeProxyConfiguration.set), ...read.proxy };
   const hostname = proxy.hostnameOverride.trim().toLowerCase();
   const problems = [...files.problems, ...read.problems, ...nameProblems(hostname, read.flags.hostnameOverride, files)];
   for (const { kind, path, ...said } of findConflicts(kubelet, proxy)) {
@@ -67,6 +67,16 @@ function completeKubelet(
   };
 }
 
+/** Without places of their own the proxy's ports are of the family of `bindAddress`, as upstream. */
+function completeProxy(values: KubeProxyConfiguration, set: ReadonlySet<string>): KubeProxyConfiguration {
+  if (!values.bindAddress.includes(':')) return values;
+  return {
+    ...values,
+    healthzBindAddress: set.has('healthzBindAddress') ? values.healthzBindAddress : '[::]:10256',
+    metricsBindAddress: set.has('metricsBindAddress') ? values.metricsBindAddress : '[::1]:10249',
+  };
+}
+
 /** One process is one node: both halves must mean the same one. */
 function nameProblems(hostname: string, flag: string | undefined, files: FilesReading): ConfigProblem[] {
   const place = files.locate('KubeProxyConfiguration', ['hostnameOverride']);
@@ -78,7 +88,7 @@ function nameProblems(hostname: string, flag: string | undefined, files: FilesRe
 }
 
 function notes(config: Config, files: FilesReading): ConfigProblem[] {
-  const unheeded = findUnheeded(config.kubelet, config.proxy).map(({ kind, path, ...said }) => ({
+  const unheeded = findUnheeded(config.kubelet).map(({ kind, path, ...said }) => ({
     ...files.locate(kind, path),
     ...said,
   }));

@@ -14,41 +14,47 @@ const nodePortRange = text(
   (value) => cidrFamily(value) !== 0 || ['primary', 'localhost', 'all'].includes(value),
 );
 
-/** Every key of KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1) in Kubernetes 1.36, in upstream's order. */
+/**
+ * Every key of KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1) in Kubernetes 1.36, in upstream's order.
+ * `minSyncPeriod` is 0 where it is not set, upstream's default is 1s: a sync costs little here, and a change should not
+ * wait for the one before it.
+ */
 export const proxyKeys = {
   featureGates: key(map(boolean), {}, 'later'),
   clientConnection: clientConnectionKeys,
   logging: loggingKeys('later'),
   hostnameOverride: key(string, '', 'now'),
-  bindAddress: key(ip, '0.0.0.0', 'later'),
+  bindAddress: key(ip, '0.0.0.0', 'now'),
   healthzBindAddress: key(ipPort, '0.0.0.0:10256', 'now'),
   metricsBindAddress: key(ipPort, '127.0.0.1:10249', 'now'),
-  bindAddressHardFail: key(boolean, false, 'later'),
+  bindAddressHardFail: key(boolean, false, 'now'),
   enableProfiling: key(boolean, false, 'later'),
-  showHiddenMetricsForVersion: key(string, '', 'later'),
-  mode: key(oneOf('', 'iptables', 'ipvs', 'nftables'), '', 'now'),
+  /** Nothing is hidden here: whatever it says is fulfilled. */
+  showHiddenMetricsForVersion: key(string, '', 'now'),
+  /** `userspace` is ours beside upstream's; '' chooses what the kernel has. */
+  mode: key(oneOf('', 'iptables', 'ipvs', 'nftables', 'userspace'), '', 'now'),
   iptables: {
-    masqueradeBit: pointer(bit, 14, 'later'),
-    masqueradeAll: key(boolean, false, 'later'),
+    masqueradeBit: pointer(bit, 14, 'now'),
+    masqueradeAll: key(boolean, false, 'now'),
     localhostNodePorts: pointer(boolean, true, 'now'),
-    syncPeriod: key(positive, 30 * second, 'later'),
-    minSyncPeriod: key(duration(), second, 'later'),
+    syncPeriod: key(positive, 30 * second, 'now'),
+    minSyncPeriod: key(duration(), 0, 'now'),
   },
   ipvs: {
-    syncPeriod: key(positive, 30 * second, 'later'),
-    minSyncPeriod: key(duration(), 0, 'later'),
-    scheduler: key(string, '', 'later'),
-    excludeCIDRs: key(list(range), noStrings, 'later'),
-    strictARP: key(boolean, false, 'later'),
-    tcpTimeout: key(duration(), 0, 'later'),
-    tcpFinTimeout: key(duration(), 0, 'later'),
-    udpTimeout: key(duration(), 0, 'later'),
+    syncPeriod: key(positive, 30 * second, 'now'),
+    minSyncPeriod: key(duration(), 0, 'now'),
+    scheduler: key(string, '', 'now'),
+    excludeCIDRs: key(list(range), noStrings, 'now'),
+    strictARP: key(boolean, false, 'now'),
+    tcpTimeout: key(duration(), 0, 'now'),
+    tcpFinTimeout: key(duration(), 0, 'now'),
+    udpTimeout: key(duration(), 0, 'now'),
   },
   nftables: {
     masqueradeBit: pointer(bit, 14, 'now'),
     masqueradeAll: key(boolean, false, 'now'),
     syncPeriod: key(positive, 30 * second, 'now'),
-    minSyncPeriod: key(duration(), second, 'later'),
+    minSyncPeriod: key(duration(), 0, 'now'),
   },
   winkernel: {
     networkName: key(string, '', 'later'),
@@ -65,17 +71,17 @@ export const proxyKeys = {
   detectLocal: { bridgeInterface: key(string, '', 'now'), interfaceNamePrefix: key(string, '', 'now') },
   clusterCIDR: key(cidrs, '', 'now'),
   nodePortAddresses: key(list(nodePortRange), noStrings, 'now'),
-  oomScoreAdj: pointer(oomScore, -999, 'later'),
+  oomScoreAdj: pointer(oomScore, -999, 'now'),
   conntrack: {
-    maxPerCore: pointer(count, 32_768, 'later'),
-    min: pointer(count, 131_072, 'later'),
-    tcpEstablishedTimeout: pointer(duration(), 24 * hour, 'later'),
-    tcpCloseWaitTimeout: pointer(duration(), hour, 'later'),
-    tcpBeLiberal: key(boolean, false, 'later'),
-    udpTimeout: key(duration(), 0, 'later'),
-    udpStreamTimeout: key(duration(), 0, 'later'),
+    maxPerCore: pointer(count, 32_768, 'now'),
+    min: pointer(count, 131_072, 'now'),
+    tcpEstablishedTimeout: pointer(duration(), 24 * hour, 'now'),
+    tcpCloseWaitTimeout: pointer(duration(), hour, 'now'),
+    tcpBeLiberal: key(boolean, false, 'now'),
+    udpTimeout: key(duration(), 0, 'now'),
+    udpStreamTimeout: key(duration(), 0, 'now'),
   },
-  configSyncPeriod: key(positive, 15 * minute, 'later'),
+  configSyncPeriod: key(positive, 15 * minute, 'now'),
   portRange: key(string, '', 'later'),
   windowsRunAsService: key(boolean, false, 'later'),
 } as const;

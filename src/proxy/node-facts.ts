@@ -7,7 +7,7 @@ import { canonicalIp, disjointRanges } from './read-service.ts';
 export interface NodeFacts {
   readonly zone: string | undefined;
   readonly podCidrs: readonly string[];
-  /** Its InternalIPs, else its ExternalIPs. */
+  /** Its InternalIPs, else its ExternalIPs; before them what the proxy is bound to. */
   readonly addresses: readonly string[];
 }
 
@@ -20,21 +20,28 @@ export interface TrafficConfig {
   /** CIDRs, or one of `primary`, `localhost`, `all`. Empty: all. */
   readonly nodePortAddresses: readonly string[];
   readonly localhostNodePorts: boolean;
+  /** The node's primary address of its family; absent, 0.0.0.0 and :: leave that to the node's object. */
+  readonly bindAddress?: string;
 }
 
 /** Sources in some ranges (never empty), or what comes in by an interface whose name is, or with `*` begins, so. */
 export type LocalTraffic = { readonly cidrs: readonly string[] } | { readonly interface: string };
 
-export function nodeFactsOf(node: Node | undefined): NodeFacts {
+/** `bindAddress`: see TrafficConfig. */
+export function nodeFactsOf(node: Node | undefined, bindAddress = ''): NodeFacts {
   const addresses = node?.status?.addresses ?? [];
   const ofType = (type: string) => addresses.filter((one) => one.type === type).map((one) => one.address);
   const internal = ofType('InternalIP');
+  const bound = isSpecific(bindAddress) ? [bindAddress] : [];
   return {
     zone: node?.metadata.labels?.['topology.kubernetes.io/zone'] || undefined,
     podCidrs: node?.spec?.podCIDRs ?? [],
-    addresses: internal.length > 0 ? internal : ofType('ExternalIP'),
+    addresses: [...bound, ...(internal.length > 0 ? internal : ofType('ExternalIP'))],
   };
 }
+
+/** Neither empty nor an address that stands for all of a family. */
+const isSpecific = (ip: string): boolean => ip !== '' && !/^[0:.]+$/.test(ip);
 
 /** How packets of local pods are known; undefined: not, because what the mode needs is missing for the family. */
 export function detectLocal(config: TrafficConfig, facts: NodeFacts, family: IpFamily): LocalTraffic | undefined {

@@ -73,7 +73,7 @@ export class Proxier {
   readonly #family: IpFamily;
   readonly #traffic: TrafficConfig;
   #rules: TrafficRules;
-  #facts: NodeFacts = nodeFactsOf(undefined);
+  #facts: NodeFacts;
   readonly #backend: Backend;
   readonly #runner: BoundedRunner;
   readonly #cleaner: ConntrackCleaner;
@@ -120,6 +120,7 @@ export class Proxier {
       ...options.traffic,
       clusterCidrs: options.clusterCidrs,
     };
+    this.#facts = nodeFactsOf(undefined, this.#traffic.bindAddress);
     const { masqueradeAll, masqueradeBit } = options;
     this.#exec = exec;
     this.#rules = this.#withFacts({ family: this.#family, masqueradeAll, masqueradeBit });
@@ -157,7 +158,7 @@ export class Proxier {
 
   /** The node may have changed its zone, pod range or addresses. */
   onNodeChange(node: Node | undefined): void {
-    const facts = nodeFactsOf(node);
+    const facts = nodeFactsOf(node, this.#traffic.bindAddress);
     if (isDeepStrictEqual(facts, this.#facts)) return;
     const moved = facts.zone !== this.#facts.zone;
     this.#facts = facts;
@@ -383,7 +384,7 @@ export class Proxier {
 
   #failed(error: unknown): void {
     this.#health?.queued();
-    this.#metrics?.failures.inc(this.#family);
+    this.#metrics?.failures?.inc(this.#family);
     const failure = messageOf(error);
     if (failure === this.#failure) return;
     this.#failure = failure;

@@ -1,6 +1,7 @@
 import type { Node } from '../api/core-v1.ts';
 import type { Clock } from '../lib/clock.ts';
 import { metricsContentType, type Registry } from '../lib/metrics.ts';
+import type { ProxyMode } from './backend.ts';
 import { healthReport, isEligible, type ProxyHealth } from './proxy-health.ts';
 
 /** What is answered at a path of a proxy port. */
@@ -42,6 +43,8 @@ export function metricsAnswers(options: {
   readonly slis: Registry;
   /** The configuration in force. */
   readonly config: object;
+  /** The one that is used, whatever was asked for. */
+  readonly mode: ProxyMode;
 }): Answers {
   const { registry, slis } = options;
   const configz = JSON.stringify({ 'kubeproxy.config.k8s.io': options.config });
@@ -51,7 +54,7 @@ export function metricsAnswers(options: {
       case '/healthz/ping':
         return { status: 200, text: 'ok' };
       case '/proxyMode':
-        return { status: 200, text: 'nftables' };
+        return { status: 200, text: options.mode };
       case '/configz':
         return { status: 200, text: configz, contentType: json };
       case '/metrics':

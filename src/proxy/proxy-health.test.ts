@@ -67,15 +67,15 @@ test('the two ports, path by path', async () => {
   const registry = new Registry();
   const health = new ProxyHealth(clock, 1);
   const asked = healthAnswers({ health, node: () => undefined, clock, registry });
-  const shown = metricsAnswers({ registry, slis: new Registry(), config: { mode: 'nftables' } });
+  const shown = metricsAnswers({ registry, slis: new Registry(), config: { mode: 'ipvs' }, mode: 'ipvs' });
   const table: Record<string, [typeof asked, string, number | undefined, RegExp]> = {
     health: [asked, '/healthz', 200, /nodeEligible/],
     life: [asked, '/livez', 200, /^\{"lastUpdated": "[^"]+","currentTime": "[^"]+"\}$/],
     'no metrics for strangers': [asked, '/metrics', undefined, /^$/],
     metrics: [shown, '/metrics', 200, /^# HELP kubeproxy_proxy_healthz_total/],
     'nothing of health yet': [shown, '/metrics/slis', 200, /^$/],
-    mode: [shown, '/proxyMode', 200, /^nftables$/],
-    configuration: [shown, '/configz', 200, /^\{"kubeproxy\.config\.k8s\.io":\{"mode":"nftables"\}\}$/],
+    mode: [shown, '/proxyMode', 200, /^ipvs$/],
+    configuration: [shown, '/configz', 200, /^\{"kubeproxy\.config\.k8s\.io":\{"mode":"ipvs"\}\}$/],
     ping: [shown, '/healthz', 200, /^ok$/],
     'anything else': [shown, '/debug/pprof', undefined, /^$/],
   };

@@ -1,4 +1,5 @@
 import { type Counter, exponentialBuckets, type Gauge, type Histogram, type Registry } from '../lib/metrics.ts';
+import type { ProxyMode } from './backend.ts';
 
 /** What the proxy says of its own work. The label of all but the changes is the address family. */
 export interface ProxyMetrics {
@@ -10,7 +11,8 @@ export interface ProxyMetrics {
   readonly programmingDuration: Histogram;
   readonly lastSync: Gauge;
   readonly lastQueued: Gauge;
-  readonly failures: Counter;
+  /** Its name says the mode: see `syncFailures`. */
+  readonly failures?: Counter;
   readonly serviceChanges: Counter;
   readonly endpointChanges: Counter;
 }
@@ -38,11 +40,6 @@ export function proxyMetrics(registry: Registry): ProxyMetrics {
     }),
     lastSync: gauge('sync_proxy_rules_last_timestamp_seconds', 'When the kernel was last in step.'),
     lastQueued: gauge('sync_proxy_rules_last_queued_timestamp_seconds', 'When something last changed.'),
-    failures: registry.counter({
-      name: name('sync_proxy_rules_nftables_sync_failures_total'),
-      help: 'Attempts to bring the kernel in step that failed.',
-      labels,
-    }),
     serviceChanges: registry.counter({
       name: name('sync_proxy_rules_service_changes_total'),
       help: 'Changes of Services that were seen.',
@@ -52,6 +49,16 @@ export function proxyMetrics(registry: Registry): ProxyMetrics {
       help: 'Changes of EndpointSlices that were seen.',
     }),
   };
+}
+
+/** Failed attempts; upstream names them by what they were tried with. All modes but one write iptables rules. */
+export function syncFailures(registry: Registry, mode: ProxyMode): Counter {
+  const tool = mode === 'nftables' ? 'nftables_sync' : 'iptables_restore';
+  return registry.counter({
+    name: `kubeproxy_sync_proxy_rules_${tool}_failures_total`,
+    help: 'Attempts to bring the kernel in step that failed.',
+    labels: ['ip_family'],
+  });
 }
 
 /** What the proxier has yet to bring to the kernel. */

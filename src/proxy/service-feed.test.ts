@@ -49,6 +49,16 @@ test('a 403 is said once with the command that mends it; Services go on, and gra
   await stop();
 });
 
+test('everything is told again after configSyncPeriod', async () => {
+  const { told, clock, stop } = await feed(() => {});
+  told.length = 0;
+  await clock.advance(899_999);
+  assert.deepEqual(told, []);
+  await clock.advance(1);
+  assert.deepEqual(told, ['service d/web', 'slice d/web-1']);
+  await stop();
+});
+
 test('the command fits the identity that was refused', () => {
   const role = 'kubectl create clusterrolebinding keelson-node-proxier --clusterrole=system:node-proxier';
   assert.equal(grantCommand(userIn(forbidden('system:node:n1').message)), `${role} --group=system:nodes`);
@@ -72,7 +82,7 @@ async function feed(prepare: (api: FakeKubeApi) => void) {
     onSliceChange: (key: string) => void told.push(`slice ${key}`),
     sourcesSynced: () => void told.push('synced'),
   };
-  const done = new ServiceFeed({ api, proxier, clock, log }).run(end.signal);
+  const done = new ServiceFeed({ api, proxier, resyncMs: 900_000, clock, log }).run(end.signal);
   await clock.advance(0);
   await clock.advance(0);
   const stop = async () => {

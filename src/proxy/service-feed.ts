@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import type { Service } from '../api/core-v1.ts';
 import type { EndpointSlice } from '../api/discovery-v1.ts';
 import type { KubeApi } from '../kubeapi/kube-api.ts';
@@ -15,6 +16,9 @@ import { triggerTimeAnnotation } from './trigger-times.ts';
 /** Objects that are not for this proxy are not even sent to it, as with kube-proxy. */
 const labelSelector = `!${headlessLabel},!${proxyNameLabel}`;
 
+/** Objects that are told again in one go. */
+const resyncPiece = 100;
+
 /**
  * Feeds a proxier from the API server, under the identity that the client given here has. A missing permission is
  * said once with its remedy; the reflectors try on, so that granting it is enough.
@@ -23,10 +27,14 @@ export class ServiceFeed {
   readonly #services: Reflector<Service>;
   readonly #slices: Reflector<EndpointSlice>;
   readonly #proxier: Pick<DualProxier, 'onServiceChange' | 'onSliceChange' | 'sourcesSynced'>;
+  readonly #clock: Clock;
+  readonly #resyncMs: number;
   readonly #log: Log;
 
   constructor(options: {
     api: KubeApi;
+    /** How often everything known is told again. */
+    resyncMs: number;
     proxier: Pick<DualProxier, 'onServiceChange' | 'onSliceChange' | 'sourcesSynced'>;
     clock: Clock;
     log: Log;
@@ -34,6 +42,8 @@ export class ServiceFeed {
     const { api, clock, log } = options;
     this.#proxier = options.proxier;
     this.#log = log;
+    this.#clock = clock;
+    this.#resyncMs = options.resyncMs;
     const common = { api, clock, log, query: { labelSelector } };
     const health = (resource: string) => (error: unknown) => this.#onHealth(resource, error);
     this.#services = new Reflector({ ...common, resource: services, onHealth: health('services') });
@@ -59,7 +69,20 @@ export class ServiceFeed {
     using _slices = this.#slices.subscribe((key, slice) => this.#proxier.onSliceChange(key, slice));
     const both = Promise.all([this.#services.synced, this.#slices.synced]);
     void both.then(() => this.#proxier.sourcesSynced());
-    await Promise.all([this.#services.run(signal), this.#slices.run(signal)]);
+    await Promise.all([this.#services.run(signal), this.#slices.run(signal), this.#resync(signal)]);
+  }
+
+  /** Tells everything again, which changes nothing unless something got lost on the way. */
+  async #resync(signal: AbortSignal): Promise<void> {
+    try {
+      for (;;) {
+        await this.#clock.sleep(this.#resyncMs, signal);
+        await inPieces(this.#services.store, (key, service) => this.#proxier.onServiceChange(key, service), signal);
+        await inPieces(this.#slices.store, (key, slice) => this.#proxier.onSliceChange(key, slice), signal);
+      }
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    }
   }
 
   #onHealth(resource: string, error: unknown): void {
@@ -72,6 +95,20 @@ export class ServiceFeed {
       );
     } else
       this.#log[failureLevel(error)]({ resource, ...errorFields(error) }, 'cannot follow the API server; trying on');
+  }
+}
+
+/** Others get their turn between the pieces. What changes meanwhile is told as it is then. */
+async function inPieces<T>(
+  store: ReadonlyMap<string, T>,
+  tell: (key: string, object: T) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  let told = 0;
+  for (const [key, object] of store) {
+    tell(key, object);
+    told += 1;
+    if (told % resyncPiece === 0) await setImmediate(undefined, { signal });
   }
 }
 

@@ -2,18 +2,22 @@ import type { Server } from 'node:net';
 import { portHolder } from '../host/port-holder.ts';
 import { AgentError, errnoOf } from '../lib/errors.ts';
 
-/** Begins to listen. A place that cannot be had is an AgentError that says who has it and what to do; `keys` set the place. */
+/**
+ * Begins to listen. A place that cannot be had is an AgentError that says who has it and what to do; `keys` set the
+ * place. `::` stands for IPv4 too, unless `ipv6Only`.
+ */
 export async function listen(
   server: Server,
   address: string,
   port: number,
   keys: string,
   kind = 'KubeletConfiguration',
+  ipv6Only = false,
 ): Promise<void> {
   try {
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
-      server.listen({ host: address, port }, () => {
+      server.listen({ host: address, port, ipv6Only }, () => {
         server.off('error', reject);
         resolve();
       });

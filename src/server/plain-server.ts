@@ -17,6 +17,10 @@ export interface PlainAnswer {
 export interface PlainServerOptions {
   readonly address: string;
   readonly port: number;
+  /** At `::`, leave IPv4 to others; default false. */
+  readonly ipv6Only?: boolean;
+  /** A port that cannot be had fails `run` instead of being tried on; default false. */
+  readonly failsHard?: boolean;
   /** The keys of the configuration that set the place, and the kind that they are in: for advice. */
   readonly keys: string;
   readonly kind: string;
@@ -40,14 +44,14 @@ export class PlainServer {
     this.#o = options;
   }
 
-  /** Serves until the signal is aborted. While the port cannot be had it says so once, and tries on. */
+  /** Serves until the signal is aborted. While the port cannot be had it says so once, and tries on, unless told to fail. */
   async run(signal: AbortSignal): Promise<void> {
-    const { address, port, keys, kind, what, clock, log } = this.#o;
+    const { address, port, keys, kind, what, clock, log, ipv6Only, failsHard } = this.#o;
     let said = '';
     for (let failures = 1; !signal.aborted; failures++) {
       const server = this.#createServer();
       try {
-        await listen(server, address, port, keys, kind);
+        await listen(server, address, port, keys, kind, ipv6Only);
         server.on('error', (error) =>
           log.warn({ address, port, what, ...errorFields(error) }, 'a port that is served'),
         );
@@ -57,6 +61,7 @@ export class PlainServer {
         await aborted(signal);
       } catch (error) {
         if (isAbort(error)) return;
+        if (failsHard) throw error;
         const message = messageOf(error);
         if (message !== said) log.error({ address, port, what, ...errorFields(error) }, 'a port is not served');
         said = message;

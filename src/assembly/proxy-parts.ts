@@ -1,0 +1,126 @@
+import { existsSync } from 'node:fs';
+import { availableParallelism, networkInterfaces } from 'node:os';
+import type { Node } from '../api/core-v1.ts';
+import type { Config } from '../config/config.ts';
+import { hostExec } from '../host/exec.ts';
+import { systemClock as clock } from '../lib/clock.ts';
+import type { Log } from '../lib/log.ts';
+import type { ProxyMode } from '../proxy/backend.ts';
+import { applyConntrackSettings, computeConntrackSettings } from '../proxy/conntrack-settings.ts';
+import { DualProxier } from '../proxy/dual-proxier.ts';
+import { modeSettings } from '../proxy/mode-settings.ts';
+import { ModeSwitch } from '../proxy/mode-switch.ts';
+import { Proxier } from '../proxy/proxier.ts';
+import { ProxyHealth } from '../proxy/proxy-health.ts';
+import { pendingChanges, syncFailures } from '../proxy/proxy-metrics.ts';
+import { HealthCheckPorts } from './health-check-ports.ts';
+import type { Metrics } from './metrics-part.ts';
+import { buildModes, carriedFamilies, nodeHasIpv6 } from './proxy-modes.ts';
+import { serveProxyPorts } from './proxy-ports.ts';
+
+export interface ProxyPartsInput {
+  readonly config: Config;
+  readonly nodeName: string;
+  readonly node: () => Node | undefined;
+  readonly onNodeChange: (wake: () => void) => Disposable;
+  readonly metrics: Metrics;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+}
+
+/** The proxiers of all families in the mode that works here, and what belongs to them. */
+export interface ProxyParts {
+  readonly proxier: DualProxier;
+  readonly mode: ProxyMode;
+  /** All but the proxier itself: ports, what other modes have left, the kernel's settings. Until the signal aborts. */
+  run(signal: AbortSignal): Promise<void>;
+}
+
+/** Chooses the mode, which takes a few programs' time, and builds for it. */
+export async function buildProxyParts(input: ProxyPartsInput): Promise<ProxyParts> {
+  const { config, metrics, log, nodeName } = input;
+  const { proxy } = config;
+  const modes = buildModes({ ipvs: proxy.ipvs, exec: hostExec, clock, log });
+  const modeSwitch = new ModeSwitch({ modes, clock, log });
+  const { mode } = await modeSwitch.choose(proxy.mode, config.keelson.services.fallbackModes, input.signal);
+  const families = await carriedFamilies(mode, { exec: hostExec, log }, input.signal);
+  const { minSyncPeriodMs, ...settings } = modeSettings(mode, proxy);
+  const healths = new Map(families.map((family) => [family, new ProxyHealth(clock, 2 * settings.syncPeriodMs)]));
+  const health = joinHealths([...healths.values()]);
+  const common = {
+    ...{ exec: hostExec, clock, log, nodeName, ...settings },
+    ...(minSyncPeriodMs === undefined ? {} : { minSyncPeriodMs }),
+    clusterCidrs: proxy.clusterCIDR ? proxy.clusterCIDR.split(',') : [],
+    traffic: {
+      detectLocalMode: proxy.detectLocalMode,
+      ...proxy.detectLocal,
+      bindAddress: proxy.bindAddress,
+      nodePortAddresses: proxy.nodePortAddresses,
+      localhostNodePorts: proxy.iptables.localhostNodePorts ?? true,
+    },
+    metrics: { ...metrics.services, failures: syncFailures(metrics.proxy, mode) },
+    healthChecksChanged: () => ports.update(),
+  };
+  const proxiers = [...healths].map(
+    ([family, own]) => new Proxier({ ...common, family, health: own, backend: modes[mode].backend(family) }),
+  );
+  const proxier = new DualProxier(...proxiers);
+  const hasIpv6 = await nodeHasIpv6();
+  const { bindAddress, nodePortAddresses } = proxy;
+  const ports: HealthCheckPorts = new HealthCheckPorts({
+    proxier: () => proxier,
+    places: () => ({ nodePortAddresses, bindAddress, hasIpv6, node: input.node(), interfaces: networkInterfaces() }),
+    ...{ health, log },
+  });
+  pendingChanges(metrics.proxy, () => proxier.pending);
+  const carried = Promise.all(proxiers.map((one) => one.synced));
+  const run = async (signal: AbortSignal) => {
+    const nodeChanged = () => {
+      proxier.onNodeChange(input.node());
+      ports.update();
+    };
+    using _node = input.onNodeChange(nodeChanged);
+    nodeChanged();
+    await Promise.all([
+      ports.run(signal),
+      serveProxyPorts({ ...input, mode, hasIpv6, health }, signal),
+      modeSwitch.watchConflicts(signal),
+      tidyUp(carried, () => modeSwitch.removeOthers(mode, signal), signal),
+      setConntrack(config, carried, log, signal),
+    ]);
+  };
+  return { proxier, mode, run };
+}
+
+function joinHealths(all: readonly ProxyHealth[]): Pick<ProxyHealth, 'healthy' | 'updatedAt'> {
+  return {
+    get healthy() {
+      return all.every((one) => one.healthy);
+    },
+    get updatedAt() {
+      return Math.max(...all.map((one) => one.updatedAt));
+    },
+  };
+}
+
+/** Not before the mode carries everything: a packet would meet no rule. */
+async function tidyUp(carried: Promise<unknown>, tidy: () => Promise<void>, signal: AbortSignal): Promise<void> {
+  if (await whichever(carried, signal)) await tidy();
+}
+
+/** Where the kernel tracks no connections yet, its settings come with the first rules. */
+async function setConntrack(config: Config, carried: Promise<unknown>, log: Log, signal: AbortSignal): Promise<void> {
+  const isThere = existsSync('/proc/sys/net/netfilter/nf_conntrack_max');
+  if (!isThere && !(await whichever(carried, signal))) return;
+  await applyConntrackSettings(computeConntrackSettings(config.proxy.conntrack, availableParallelism()), { log });
+}
+
+/** False when the signal aborted first. */
+async function whichever(wait: Promise<unknown>, signal: AbortSignal): Promise<boolean> {
+  const aborted = new Promise<void>((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+  await Promise.race([wait, aborted]);
+  return !signal.aborted;
+}
