@@ -1,5 +1,9 @@
-import { BlockList, isIPv4, isIPv6, SocketAddress } from 'node:net';
+import { BlockList, isIPv4, isIPv6 } from 'node:net';
 import type { PortProtocol, Service } from '../api/core-v1.ts';
+import { FieldReader } from './field-reader.ts';
+import { spelledSix } from './usable-address.ts';
+
+export { isPort } from './field-reader.ts';
 
 export type IpFamily = 'IPv4' | 'IPv6';
 
@@ -47,63 +51,127 @@ export const proxyNameLabel = 'service.kubernetes.io/service-proxy-name';
 export const headlessLabel = 'service.kubernetes.io/headless';
 
 const nothing: ReadService = { service: undefined, problems: [] };
+const protocols = ['TCP', 'UDP', 'SCTP'] as const;
+const policies = ['Cluster', 'Local'] as const;
 const defaultAffinitySeconds = 10_800;
+/** As the API has it: a day. */
+const maxAffinitySeconds = 86_400;
 
-/** Reads one Service for one address family. */
+/**
+ * Reads one Service for one address family. Whatever stands in the object, this does not throw: what cannot be used
+ * is named and left out, and what the API has a default for gets that.
+ */
 export function readService(service: Service, family: IpFamily): ReadService {
-  const { spec, metadata, status } = service;
-  const labels = metadata.labels ?? {};
-  if (proxyNameLabel in labels || headlessLabel in labels || spec.type === 'ExternalName') return nothing;
-  const problems: string[] = [];
-  const ofFamily = (path: string, addresses: readonly string[]): readonly string[] =>
-    addresses.flatMap((ip) => {
-      if (!isIPv4(ip) && !isIPv6(ip)) problems.push(`${path} "${ip}" is not an IP address`);
-      return canonicalIp(ip, family) ?? [];
-    });
-  const clusterIps = ofFamily('spec.clusterIP', clusterIpsOf(service));
-  const ports = readPorts(service, problems);
-  if (clusterIps.length === 0) return { service: undefined, problems };
-  const ingress = (status?.loadBalancer?.ingress ?? []).filter(({ ip, ipMode }) => ip && ipMode !== 'Proxy');
-  const sourceRanges = disjointRanges(spec.loadBalancerSourceRanges ?? [], family, (text) =>
-    problems.push(`spec.loadBalancerSourceRanges "${text}" is not a range such as 10.0.0.0/8`),
-  );
-  const isExternal = spec.externalTrafficPolicy === 'Local';
-  const affinity = spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? defaultAffinitySeconds;
+  const fields = new FieldReader();
+  const metadata = fields.object(service.metadata, 'metadata') ?? {};
+  const spec = fields.object(service.spec, 'spec');
+  const labels = fields.object(metadata['labels'], 'metadata.labels') ?? {};
+  if (proxyNameLabel in labels || headlessLabel in labels || spec?.['type'] === 'ExternalName') return nothing;
+  const name = fields.text(metadata['name'], 'metadata.name');
+  if (!name) fields.refuse('metadata.name', name, 'is no name');
+  if (!spec) fields.refuse('spec', service.spec, 'is no specification');
+  const info = name && spec ? readSpec(service, name, family, fields) : undefined;
+  return { service: info, problems: fields.problems };
+}
+
+function readSpec(
+  { metadata, spec, status }: Service,
+  name: string,
+  family: IpFamily,
+  fields: FieldReader,
+): ServiceInfo | undefined {
+  const ofFamily = (values: readonly unknown[], path: string, options?: { readonly mayBeLinkLocal: boolean }) => {
+    const ips = values.map((value) => fields.address(value, path, options));
+    return [...new Set(ips.filter((ip) => ip !== undefined).filter((ip) => familyOf(ip) === family))];
+  };
+  const many = fields.list(spec.clusterIPs, 'spec.clusterIPs');
+  const written = (many.length > 0 ? many : [spec.clusterIP ?? '']).filter((ip) => ip !== '' && ip !== 'None');
+  // The range of a cluster's Services is its administrator's choice.
+  const clusterIps = ofFamily(written, 'spec.clusterIP', { mayBeLinkLocal: true });
+  const ports = readPorts(spec.ports, fields);
+  if (clusterIps.length === 0) return undefined;
+  const policy = (key: 'internalTrafficPolicy' | 'externalTrafficPolicy') =>
+    fields.oneOf(spec[key], policies, `spec.${key}`) ?? 'Cluster';
+  const externalTrafficPolicy = policy('externalTrafficPolicy');
+  const healthCheckNodePort = fields.optionalPort(spec.healthCheckNodePort, 'spec.healthCheckNodePort');
   return {
-    service: {
-      namespace: metadata.namespace ?? 'default',
-      name: metadata.name,
-      createdAt: metadata.creationTimestamp ?? '',
-      clusterIps,
-      ports,
-      internalTrafficPolicy: spec.internalTrafficPolicy ?? 'Cluster',
-      externalTrafficPolicy: spec.externalTrafficPolicy ?? 'Cluster',
-      externalIps: ofFamily('spec.externalIPs', spec.externalIPs ?? []),
-      loadBalancerIps: ofFamily(
-        'status.loadBalancer.ingress',
-        ingress.map(({ ip }) => ip ?? ''),
-      ),
-      sourceRanges: sourceRanges.length > 0 ? sourceRanges : undefined,
-      affinitySeconds: spec.sessionAffinity === 'ClientIP' ? affinity : undefined,
-      publishesNotReady: spec.publishNotReadyAddresses === true,
-      healthCheckNodePort: isExternal && isPort(spec.healthCheckNodePort) ? spec.healthCheckNodePort : undefined,
-    },
-    problems,
+    namespace: fields.text(metadata.namespace, 'metadata.namespace') || 'default',
+    name,
+    createdAt: fields.text(metadata.creationTimestamp, 'metadata.creationTimestamp') ?? '',
+    clusterIps,
+    ports,
+    internalTrafficPolicy: policy('internalTrafficPolicy'),
+    externalTrafficPolicy,
+    externalIps: ofFamily(fields.list(spec.externalIPs, 'spec.externalIPs'), 'spec.externalIPs'),
+    loadBalancerIps: ofFamily(readIngress(status, fields), 'status.loadBalancer.ingress'),
+    sourceRanges: readSourceRanges(spec.loadBalancerSourceRanges, family, fields),
+    affinitySeconds: readAffinity(spec, fields),
+    publishesNotReady: fields.flag(spec.publishNotReadyAddresses, 'spec.publishNotReadyAddresses') === true,
+    healthCheckNodePort: externalTrafficPolicy === 'Local' ? healthCheckNodePort : undefined,
   };
 }
 
-function readPorts({ spec }: Service, problems: string[]): readonly ServicePortInfo[] {
-  return (spec.ports ?? []).flatMap((port): ServicePortInfo[] => {
-    const { name = '', protocol = 'TCP' } = port;
-    if (!isPort(port.port)) {
-      problems.push(`spec.ports "${name}": ${port.port} is not a port number`);
-      return [];
-    }
-    const nodePort = port.nodePort ? port.nodePort : undefined;
-    if (nodePort === undefined || isPort(nodePort)) return [{ name, protocol, port: port.port, nodePort }];
-    problems.push(`spec.ports "${name}": ${nodePort} is not a port number`);
-    return [{ name, protocol, port: port.port, nodePort: undefined }];
+function readPorts(written: unknown, fields: FieldReader): readonly ServicePortInfo[] {
+  const taken = new Map<string, string>();
+  const isFree = (what: string, path: string): boolean => {
+    const other = taken.get(what);
+    if (other === undefined) taken.set(what, path);
+    else fields.refuse(path, what, `is taken by ${other}`);
+    return other === undefined;
+  };
+  return fields.list(written, 'spec.ports').flatMap((one, i): ServicePortInfo[] => {
+    const path = `spec.ports[${i}]`;
+    const fieldsOfOne = fields.object(one, path);
+    if (!fieldsOfOne) return [];
+    const name = fields.text(fieldsOfOne['name'], `${path}.name`) ?? '';
+    const protocol = readProtocol(fieldsOfOne['protocol'], `${path}.protocol`, fields);
+    const port = fields.port(fieldsOfOne['port'], `${path}.port`);
+    if (protocol === undefined || port === undefined || !isFree(`${protocol} ${port}`, `${path}.port`)) return [];
+    const nodePort = fields.optionalPort(fieldsOfOne['nodePort'], `${path}.nodePort`);
+    const hasNodePort = nodePort !== undefined && isFree(`${protocol} *:${nodePort}`, `${path}.nodePort`);
+    return [{ name, protocol, port, nodePort: hasNodePort ? nodePort : undefined }];
   });
+}
+
+/** TCP where none is written, undefined for one that nobody knows. */
+export function readProtocol(written: unknown, path: string, fields: FieldReader): PortProtocol | undefined {
+  return written === undefined || written === null || written === '' ? 'TCP' : fields.oneOf(written, protocols, path);
+}
+
+/** The addresses that packets come with; those of a balancer that rewrites them are none of ours. */
+function readIngress(written: Service['status'], fields: FieldReader): readonly unknown[] {
+  const status = fields.object(written, 'status')?.['loadBalancer'];
+  const balancer = fields.object(status, 'status.loadBalancer')?.['ingress'];
+  return fields.list(balancer, 'status.loadBalancer.ingress').flatMap((one, i) => {
+    const ingress = fields.object(one, `status.loadBalancer.ingress[${i}]`);
+    return ingress?.['ip'] && ingress['ipMode'] !== 'Proxy' ? [ingress['ip']] : [];
+  });
+}
+
+/** Where every range is unreadable, somebody is to be kept out, and nobody knows who: then all are. */
+function readSourceRanges(written: unknown, family: IpFamily, fields: FieldReader): readonly string[] | undefined {
+  const path = 'spec.loadBalancerSourceRanges';
+  const ranges = fields.texts(written, path);
+  let refused = 0;
+  const read = disjointRanges(ranges, family, (text) => {
+    refused += 1;
+    fields.refuse(path, text, 'is not a range such as 10.0.0.0/8');
+  });
+  const isUnreadable = ranges.length > 0 && refused === ranges.length;
+  return read.length > 0 || isUnreadable ? read : undefined;
+}
+
+function readAffinity(spec: Service['spec'], fields: FieldReader): number | undefined {
+  const affinity = fields.oneOf(spec.sessionAffinity, ['None', 'ClientIP'], 'spec.sessionAffinity');
+  if (affinity !== 'ClientIP') return undefined;
+  const config = 'spec.sessionAffinityConfig';
+  const clientIp = fields.object(fields.object(spec.sessionAffinityConfig, config)?.['clientIP'], `${config}.clientIP`);
+  const seconds = clientIp?.['timeoutSeconds'];
+  if (seconds === undefined || seconds === null) return defaultAffinitySeconds;
+  if (Number.isInteger(seconds) && Number(seconds) >= 1 && Number(seconds) <= maxAffinitySeconds)
+    return Number(seconds);
+  fields.refuse(`${config}.clientIP.timeoutSeconds`, seconds, `is not from 1 to ${maxAffinitySeconds}`);
+  return defaultAffinitySeconds;
 }
 
 /** Disjoint ranges of the family, sorted, so that equal sets of them are equal. `refuse` is told what is no range. */
@@ -154,8 +222,10 @@ export function inRanges(ip: string, cidrs: readonly string[]): boolean {
 /** The address as nft spells it, or undefined when it is none of the family. */
 export function canonicalIp(ip: string, family: IpFamily): string | undefined {
   if (family === 'IPv4') return isIPv4(ip) ? ip : undefined;
-  return isIPv6(ip) ? new SocketAddress({ address: ip, family: 'ipv6' }).address : undefined;
+  return isIPv6(ip) && !ip.includes('%') ? spelledSix(ip) : undefined;
 }
+
+export const familyOf = (ip: string): IpFamily => (ip.includes(':') ? 'IPv6' : 'IPv4');
 
 /** The addresses a Service answers on inside the cluster; none for a headless one or one without an address yet. */
 export function clusterIpsOf(service: Service): readonly string[] {
@@ -163,6 +233,3 @@ export function clusterIpsOf(service: Service): readonly string[] {
   const all = clusterIPs?.length ? clusterIPs : clusterIP ? [clusterIP] : [];
   return all.filter((ip) => ip !== '' && ip !== 'None');
 }
-
-export const isPort = (value: unknown): value is number =>
-  typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= 65_535;

@@ -1,8 +1,9 @@
 import type { PortProtocol } from '../api/core-v1.ts';
 import type { EndpointSlice } from '../api/discovery-v1.ts';
 import { serviceNameLabel } from '../api/discovery-v1.ts';
+import { FieldReader } from './field-reader.ts';
 import type { IpFamily } from './read-service.ts';
-import { canonicalIp, isPort } from './read-service.ts';
+import { familyOf, readProtocol } from './read-service.ts';
 
 /** What the proxy half knows of an EndpointSlice: one entry for each port, each with all addresses. */
 export interface SliceInfo {
@@ -38,34 +39,70 @@ export interface ReadSlice {
 
 /**
  * Reads one EndpointSlice for one address family. A condition that is absent counts as the API defines it: ready
- * and serving are then true, terminating false. Of an endpoint with several addresses the first one counts.
+ * and serving are then true, terminating false. Of an endpoint with several addresses the first one counts. Whatever
+ * stands in the object, this does not throw: what cannot be used is named and left out.
  */
 export function readSlice(slice: EndpointSlice, family: IpFamily): ReadSlice {
-  const serviceName = slice.metadata.labels?.[serviceNameLabel];
-  if (!serviceName || slice.addressType !== family) return { slice: undefined, problems: [] };
-  const problems: string[] = [];
-  const endpoints = (slice.endpoints ?? []).flatMap((endpoint): EndpointInfo[] => {
-    const address = endpoint.addresses[0] ?? '';
-    const ip = canonicalIp(address, family);
-    if (ip === undefined) {
-      problems.push(`endpoint address "${address}" is not an ${family} address`);
-      return [];
-    }
-    const { ready = true, serving = ready, terminating = false } = endpoint.conditions ?? {};
-    const { forZones, forNodes } = endpoint.hints ?? {};
-    const hints = {
-      ...(forZones?.length ? { forZones: forZones.map(({ name }) => name) } : {}),
-      ...(forNodes?.length ? { forNodes: forNodes.map(({ name }) => name) } : {}),
-    };
-    return [{ ip, nodeName: endpoint.nodeName, ready, serving, terminating, ...hints }];
+  const fields = new FieldReader();
+  const metadata = fields.object(slice.metadata, 'metadata') ?? {};
+  const labels = fields.object(metadata['labels'], 'metadata.labels');
+  const serviceName = fields.text(labels?.[serviceNameLabel], `metadata.labels.${serviceNameLabel}`);
+  const isOurs = serviceName && fields.oneOf(slice.addressType, addressTypes, 'addressType') === family;
+  if (!isOurs) return { slice: undefined, problems: fields.problems };
+  const endpoints = fields.list(slice.endpoints, 'endpoints').flatMap((one, i): readonly EndpointInfo[] => {
+    const endpoint = fields.object(one, `endpoints[${i}]`);
+    return endpoint ? readEndpoint(endpoint, `endpoints[${i}]`, family, fields) : [];
   });
-  const ports = (slice.ports ?? []).flatMap((port): SlicePort[] => {
-    if (!isPort(port.port)) {
-      problems.push(`port "${port.name ?? ''}": ${port.port ?? 'no value'} is not a port number`);
-      return [];
-    }
-    return [{ name: port.name ?? '', protocol: port.protocol ?? 'TCP', port: port.port }];
+  const ports = fields.list(slice.ports, 'ports').flatMap((one, i): SlicePort[] => {
+    const path = `ports[${i}]`;
+    const fieldsOfOne = fields.object(one, path);
+    if (!fieldsOfOne) return [];
+    const port = fields.port(fieldsOfOne['port'], `${path}.port`);
+    const protocol = readProtocol(fieldsOfOne['protocol'], `${path}.protocol`, fields);
+    if (port === undefined || protocol === undefined) return [];
+    return [{ name: fields.text(fieldsOfOne['name'], `${path}.name`) ?? '', protocol, port }];
   });
-  const serviceKey = `${slice.metadata.namespace ?? 'default'}/${serviceName}`;
-  return { slice: { serviceKey, ports, endpoints }, problems };
+  const namespace = fields.text(metadata['namespace'], 'metadata.namespace') || 'default';
+  return { slice: { serviceKey: `${namespace}/${serviceName}`, ports, endpoints }, problems: fields.problems };
+}
+
+const addressTypes = ['IPv4', 'IPv6', 'FQDN'] as const;
+
+function readEndpoint(
+  endpoint: Readonly<Record<string, unknown>>,
+  path: string,
+  family: IpFamily,
+  fields: FieldReader,
+): readonly EndpointInfo[] {
+  const address = fields.list(endpoint['addresses'], `${path}.addresses`)[0];
+  const ip = fields.address(address, `${path}.addresses[0]`);
+  if (ip === undefined) return [];
+  if (familyOf(ip) !== family) {
+    fields.refuse(`${path}.addresses[0]`, address, `is not an ${family} address`);
+    return [];
+  }
+  const conditions = fields.object(endpoint['conditions'], `${path}.conditions`) ?? {};
+  const condition = (name: string) => fields.flag(conditions[name], `${path}.conditions.${name}`);
+  const ready = condition('ready') ?? true;
+  const hints = fields.object(endpoint['hints'], `${path}.hints`);
+  const forZones = hintsOf(hints?.['forZones'], `${path}.hints.forZones`, fields);
+  const forNodes = hintsOf(hints?.['forNodes'], `${path}.hints.forNodes`, fields);
+  return [
+    {
+      ip,
+      nodeName: fields.text(endpoint['nodeName'], `${path}.nodeName`),
+      ready,
+      serving: condition('serving') ?? ready,
+      terminating: condition('terminating') ?? false,
+      ...(forZones.length > 0 ? { forZones } : {}),
+      ...(forNodes.length > 0 ? { forNodes } : {}),
+    },
+  ];
+}
+
+function hintsOf(written: unknown, path: string, fields: FieldReader): readonly string[] {
+  return fields.list(written, path).flatMap((one, i) => {
+    const name = fields.text(fields.object(one, `${path}[${i}]`)?.['name'], `${path}[${i}].name`);
+    return name ? [name] : [];
+  });
 }

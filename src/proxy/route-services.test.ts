@@ -270,11 +270,3 @@ for (const [sentence, { service: object = service(), slices, routes, family = 'I
     assert.deepEqual(texts, routes);
   });
 }
-
-test('values that cannot be are named', () => {
-  const read = readService(service({ clusterIP: '10.96.0.1.5', ports: [{ port: 70_000 }] }), 'IPv4');
-  assert.deepEqual(read.problems, [
-    'spec.clusterIP "10.96.0.1.5" is not an IP address',
-    'spec.ports "": 70000 is not a port number',
-  ]);
-});
