@@ -6,7 +6,9 @@ import { benchServices, servicesTable } from './services.ts';
 import { benchStats, statsTable } from './stats.ts';
 
 /** `npm run bench -- <name>`: a readable table on stderr, one line of JSON on stdout. */
-const benches: Readonly<Record<string, () => Promise<{ readonly figures: object; readonly table: string }>>> = {
+const benches: Readonly<
+  Record<string, (args: readonly string[]) => Promise<{ readonly figures: object; readonly table: string }>>
+> = {
   exec: async () => {
     const figures = await benchExec();
     return { figures, table: execTable(figures) };
@@ -23,8 +25,8 @@ const benches: Readonly<Record<string, () => Promise<{ readonly figures: object;
     const figures = await benchProbes();
     return { figures, table: probesTable(figures) };
   },
-  services: async () => {
-    const figures = await benchServices();
+  services: async (args) => {
+    const figures = await benchServices(args);
     return { figures, table: servicesTable(figures) };
   },
   stats: async () => {
@@ -39,6 +41,6 @@ if (!bench) {
   console.error(`usage: npm run bench -- ${Object.keys(benches).join('|')}`);
   process.exit(2);
 }
-const { figures, table } = await bench();
+const { figures, table } = await bench(process.argv.slice(3));
 console.error(table);
 console.log(JSON.stringify({ bench: name, ...figures }));

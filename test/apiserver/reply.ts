@@ -5,7 +5,7 @@ import { pipeline } from 'node:stream/promises';
 import type { WatchSink } from './watch.ts';
 
 /** A client that does not read must not fill our memory: beyond this the connection is cut. */
-const BACKLOG_LIMIT = 32 * 1024 * 1024;
+export const BACKLOG_LIMIT = 32 * 1024 * 1024;
 const FLOW_SCHEMA = randomUUID();
 const PRIORITY_LEVEL = randomUUID();
 
@@ -13,14 +13,20 @@ const PRIORITY_LEVEL = randomUUID();
 export class Reply {
   readonly #response: ServerResponse;
   readonly #pretty: boolean;
+  readonly #backlogLimit: number;
   /** Destroys the connection, whatever the protocol. */
   readonly destroy: () => void;
   /** The status sent, 0 before. */
   status = 0;
 
-  constructor(response: ServerResponse, pretty: boolean, destroy: () => void) {
+  constructor(
+    response: ServerResponse,
+    options: { readonly pretty: boolean; readonly backlogLimit: number },
+    destroy: () => void,
+  ) {
     this.#response = response;
-    this.#pretty = pretty;
+    this.#pretty = options.pretty;
+    this.#backlogLimit = options.backlogLimit;
     this.destroy = destroy;
   }
 
@@ -60,7 +66,7 @@ export class Reply {
       write: (text) => {
         if (response.writableEnded || response.destroyed) return;
         response.write(text);
-        if (response.writableLength > BACKLOG_LIMIT) this.destroy();
+        if (response.writableLength > this.#backlogLimit) this.destroy();
       },
       end: () => response.end(),
       destroy: this.destroy,

@@ -22,7 +22,7 @@ import { kubeconfig } from './kubeconfig.ts';
 import { type DialNode, NodeConnections } from './node-connections.ts';
 import type { ApiObject, DraftObject } from './objects.ts';
 import { Registry } from './registry.ts';
-import { Reply } from './reply.ts';
+import { BACKLOG_LIMIT, Reply } from './reply.ts';
 import { isSnapshot, Store } from './store.ts';
 import { TokenIssuer } from './tokens.ts';
 import { WatchHub } from './watch.ts';
@@ -55,6 +55,8 @@ export interface StandInOptions {
   readonly endpointSlices?: boolean;
   /** A minute by default, as upstream. */
   readonly bookmarkIntervalMs?: number;
+  /** Bytes that a slow client of a stream may leave unread; a streamed list of many objects needs more than 32 MiB. */
+  readonly backlogLimit?: number;
   /** Serves streaming lists; false refuses them as a server without the storage feature does. */
   readonly watchList?: boolean;
   /** How to reach the HTTPS ports of nodes; directly unless told. */
@@ -331,7 +333,8 @@ export class StandInApiServer implements AsyncDisposable {
     const pretty =
       /^(curl|Wget)\//i.test(request.headers['user-agent'] ?? '') ||
       ['1', 'true'].includes(url.searchParams.get('pretty') ?? '');
-    const reply = new Reply(response, pretty, () => (session ? session.destroy() : socket.destroy()));
+    const options = { pretty, backlogLimit: this.#options.backlogLimit ?? BACKLOG_LIMIT };
+    const reply = new Reply(response, options, () => (session ? session.destroy() : socket.destroy()));
     response.on('error', () => undefined);
     await this.#handler.handle(request, url, socket[identityKey] ?? 'none', reply);
   }
