@@ -1,7 +1,12 @@
 import type { Node, Service } from '../api/core-v1.ts';
 import type { EndpointSlice } from '../api/discovery-v1.ts';
+import type { PacketTrace, ServiceDiff, ServicePlan } from '../api/service-views.ts';
+import { AgentError } from '../lib/errors.ts';
 import type { HealthCheck } from './health-checks.ts';
 import type { Proxier } from './proxier.ts';
+import { traceFamilies } from './trace-packet.ts';
+import type { TraceQuestion } from './trace-question.ts';
+import type { TraceObjects } from './trace-target.ts';
 import type { Withdrawn } from './withdraw.ts';
 
 /** The proxiers of both address families as one: each is told everything and takes what is of its family. */
@@ -60,6 +65,30 @@ export class DualProxier {
     const pending = this.#all.map((one) => one.pending);
     const sum = (what: 'services' | 'endpoints') => pending.reduce((all, one) => all + one[what], 0);
     return { services: sum('services'), endpoints: sum('endpoints') };
+  }
+
+  plan(): readonly ServicePlan[] {
+    this.#needsObjects();
+    return this.#all.map((one) => one.plan());
+  }
+
+  /** How the kernel differs from what it shall hold; throws an AgentError when it cannot be read. */
+  async diff(signal: AbortSignal): Promise<readonly ServiceDiff[]> {
+    this.#needsObjects();
+    return Promise.all(this.#all.map((one) => one.diff(signal)));
+  }
+
+  /** The ways of the packets that the question stands for, never none; throws an AgentError `BadQuestion`. */
+  trace(question: TraceQuestion, objects: TraceObjects): readonly PacketTrace[] {
+    this.#needsObjects();
+    const families = this.#all.map((one) => one.traceFacts);
+    return traceFamilies(families, objects, question);
+  }
+
+  #needsObjects(): void {
+    if (this.#all.length > 0 && this.#all.every((one) => one.isRouted)) return;
+    const hint = 'see the log for what keeps them away: journalctl -u keelson';
+    throw new AgentError('ServicesUnknown', 'Services and EndpointSlices are not known here yet', { hint });
   }
 
   async run(signal: AbortSignal): Promise<void> {

@@ -2,6 +2,7 @@ import { isIPv6 } from 'node:net';
 import { isDeepStrictEqual } from 'node:util';
 import type { Node, Service } from '../api/core-v1.ts';
 import type { EndpointSlice } from '../api/discovery-v1.ts';
+import type { ServiceDiff, ServicePlan } from '../api/service-views.ts';
 import type { Exec } from '../host/exec.ts';
 import type { RunCause } from '../lib/bounded-runner.ts';
 import { BoundedRunner } from '../lib/bounded-runner.ts';
@@ -20,7 +21,7 @@ import { detectLocal, nodeFactsOf, nodePortRanges } from './node-facts.ts';
 import type { ProxyHealth } from './proxy-health.ts';
 import type { ProxyMetrics } from './proxy-metrics.ts';
 import type { IpFamily, ServiceInfo } from './read-service.ts';
-import { readService } from './read-service.ts';
+import { canonicalIp, readService } from './read-service.ts';
 import { readSlice } from './read-slice.ts';
 import { routeService } from './route-services.ts';
 import type { RouteChange } from './route-table.ts';
@@ -28,6 +29,7 @@ import { RouteTable } from './route-table.ts';
 import { ServiceTracker } from './service-tracker.ts';
 import type { StaleFlows } from './stale-flows.ts';
 import { staleFlows } from './stale-flows.ts';
+import type { TraceFacts } from './trace-target.ts';
 import { TriggerTimes } from './trigger-times.ts';
 import type { Withdrawn } from './withdraw.ts';
 import { withdraw } from './withdraw.ts';
@@ -59,6 +61,8 @@ export interface ProxierOptions {
 
 /** Kinds of UDP flow that wait for the rules to lead elsewhere; more are left to their timeout. */
 const maxStale = 10_000;
+/** How often the kernel is compared anew when Services are programmed meanwhile. */
+const diffTries = 3;
 const backoff = { initialMs: 200, maxMs: 30_000 };
 
 /**
@@ -101,6 +105,8 @@ export class Proxier {
   #isSynced = false;
   readonly #exec: Pick<Exec, 'run'>;
   #routesLoopback = false;
+  /** Replaced when a sync begins and when it ends. */
+  #passes = { begun: 0, ended: 0 };
   #failure: string | undefined;
 
   constructor(options: ProxierOptions) {
@@ -234,6 +240,11 @@ export class Proxier {
     return { services: this.#services.pending, endpoints: this.#slices.pending };
   }
 
+  /** Whether all objects are known, and routed once: before that nothing can be said of them. */
+  get isRouted(): boolean {
+    return this.#passes.begun > 0;
+  }
+
   /** Runs until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     const backend = this.#backend.run(signal, () => this.#runner.poke());
@@ -243,6 +254,7 @@ export class Proxier {
   /** One pass; throws when the kernel may not have what it should, which has been logged. */
   async syncOnce(cause: RunCause, signal: AbortSignal): Promise<void> {
     if (!this.#sourcesSynced) return;
+    this.#passes = { ...this.#passes, begun: this.#passes.begun + 1 };
     const startedAt = this.#clock.monotonic();
     const triggers = this.#triggers.take();
     const { mark } = this.#catchUp;
@@ -253,6 +265,8 @@ export class Proxier {
       this.#triggers.putBack(triggers);
       if (!signal.aborted) this.#failed(error);
       throw error;
+    } finally {
+      this.#passes = { ...this.#passes, ended: this.#passes.ended + 1 };
     }
     // What changed meanwhile is for the next sync.
     const { services, endpoints } = this.pending;
@@ -288,13 +302,32 @@ export class Proxier {
   }
 
   /** What would be written to a kernel that has nothing. */
-  plan(): string {
-    return this.#backend.plan(this.#wish());
+  plan(): ServicePlan {
+    return { family: this.#family, mode: this.#backend.mode, text: this.#backend.plan(this.#wish()) };
   }
 
-  /** How the kernel differs from what it shall hold. */
-  diff(signal: AbortSignal): Promise<readonly string[]> {
-    return this.#backend.diff(this.#wish(), signal);
+  /** How the kernel differs from what it shall hold. Reads it again, a few times at most, when Services move meanwhile. */
+  async diff(signal: AbortSignal): Promise<ServiceDiff> {
+    for (let tries = 1; ; tries++) {
+      const passes = this.#passes;
+      const lines = await this.#backend.diff(this.#wish(), signal);
+      const isMoving = passes !== this.#passes || passes.begun > passes.ended;
+      if (lines.length > 0 && isMoving && tries < diffTries) continue;
+      return { family: this.#family, mode: this.#backend.mode, lines, isMoving };
+    }
+  }
+
+  /** What packets are traced with. */
+  get traceFacts(): TraceFacts {
+    const { addresses, podCidrs, zone } = this.#facts;
+    const family = this.#family;
+    return {
+      ...{ family, podCidrs, rules: this.#rules, routes: this.#routes, place: { nodeName: this.#nodeName, zone } },
+      nodeAddresses: addresses.flatMap((ip) => canonicalIp(ip, family) ?? []),
+      service: (key) => this.#services.get(key),
+      endpoints: (key) => ({ told: this.#slices.endpointsOf(key), known: this.#endpointsOf(key) }),
+      explain: (frontend) => this.#backend.explain(frontend, this.#wish()),
+    };
   }
 
   /** All that is wanted, as if nothing had changed. */

@@ -69,6 +69,11 @@ export class RouteTable {
     return this.#claims.get(frontend)?.[0]?.serviceKey;
   }
 
+  /** Keys of the Services that want a frontend; the first one has it. */
+  claimants(frontend: string): readonly string[] {
+    return (this.#claims.get(frontend) ?? []).map((claim) => claim.serviceKey);
+  }
+
   /** Keys of the Services that want any frontend. */
   servicesWithRoutes(): Iterable<string> {
     return this.#byService.keys();
