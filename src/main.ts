@@ -3,6 +3,7 @@ import { CommanderError } from 'commander';
 import { pino } from 'pino';
 import { askPods } from './cli/admin-client.ts';
 import { checkFiles } from './cli/check.ts';
+import { cleanupLines } from './cli/cleanup.ts';
 import { getPods } from './cli/get-pods.ts';
 import { buildProgram, splitFlags } from './cli/program.ts';
 import { textLine } from './cli/text-line.ts';
@@ -30,6 +31,12 @@ async function main(argv: readonly string[]): Promise<number> {
     },
     get: async (options) => print(1, getPods(await askPods(options.socket), options)),
     why: async (options) => print(1, whyPod(await askPods(options.socket), options.pod)),
+    cleanup: async (options) => {
+      const { cleanUp } = await import('./assembly/proxy-cleanup.ts');
+      const { good, lines } = cleanupLines(await cleanUp(options));
+      for (const line of lines) print(1, line);
+      status = good ? 0 : 1;
+    },
     version: () => print(1, `keelson ${version} (Node.js ${process.version})`),
   });
   try {

@@ -5,7 +5,7 @@ import { readIfExists } from '../host/files.ts';
 import type { Clock } from '../lib/clock.ts';
 import { errorFields } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
-import type { Backend, ProxyMode } from '../proxy/backend.ts';
+import type { Backend, ProxyMode, Remains } from '../proxy/backend.ts';
 import { hasIpv6 } from '../proxy/choose-mode.ts';
 import { IptablesBackend } from '../proxy/iptables/iptables-backend.ts';
 import { iptablesUnusable } from '../proxy/iptables/iptables-check.ts';
@@ -37,9 +37,20 @@ export interface ModesInput {
 /** What upstream takes where `ipvs.scheduler` says nothing: round robin. */
 const defaultScheduler = 'rr';
 
+/** What each mode may have left on this host. */
+export function buildRemains(exec: Pick<Exec, 'run'>): Readonly<Record<ProxyMode, Remains>> {
+  return {
+    nftables: new NftRemains({ exec }),
+    iptables: new IptablesRemains({ exec }),
+    ipvs: new IpvsRemains({ exec }),
+    userspace: new UserspaceRemains({ exec }),
+  };
+}
+
 /** Every mode that there is; making one touches nothing. */
 export function buildModes({ ipvs, ...common }: ModesInput): Readonly<Record<ProxyMode, BuiltMode>> {
   const { exec, log } = common;
+  const remains = buildRemains(exec);
   const settings = {
     scheduler: ipvs.scheduler || defaultScheduler,
     excludeCIDRs: ipvs.excludeCIDRs,
@@ -51,22 +62,22 @@ export function buildModes({ ipvs, ...common }: ModesInput): Readonly<Record<Pro
   return {
     nftables: {
       unusable: nftUnusable(exec),
-      remains: new NftRemains({ exec }),
+      remains: remains.nftables,
       backend: () => new NftBackend({ exec, log }),
     },
     iptables: {
       unusable: iptablesUnusable(exec),
-      remains: new IptablesRemains({ exec }),
+      remains: remains.iptables,
       backend: (family) => new IptablesBackend({ ...common, family }),
     },
     ipvs: {
       unusable: ipvsUnusable(exec, settings),
-      remains: new IpvsRemains({ exec }),
+      remains: remains.ipvs,
       backend: (family) => new IpvsBackend({ ...common, family, settings }),
     },
     userspace: {
       unusable: userspaceUnusable(exec),
-      remains: new UserspaceRemains({ exec }),
+      remains: remains.userspace,
       backend: (family) => new UserspaceBackend({ ...common, family }),
     },
   };

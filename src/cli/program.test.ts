@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Command } from 'commander';
 import type { RunOptions } from '../config/run-options.ts';
-import { buildProgram, type GetOptions, splitFlags, type WhyOptions } from './program.ts';
+import { buildProgram, type CleanupOptions, type GetOptions, splitFlags, type WhyOptions } from './program.ts';
 import { textLine } from './text-line.ts';
 
 interface Asked {
@@ -10,6 +10,7 @@ interface Asked {
   check?: readonly string[];
   get?: GetOptions;
   why?: WhyOptions;
+  cleanup?: CleanupOptions;
 }
 
 /** Parses, and gives back what was asked for, or what was said instead. */
@@ -29,6 +30,9 @@ async function parse(...argv: string[]): Promise<Asked & { said: string }> {
     },
     why: async (options) => {
       result.why = options;
+    },
+    cleanup: async (options) => {
+      result.cleanup = options;
     },
   });
   const quiet = (command: Command) => {
@@ -103,6 +107,12 @@ test('what runs here is asked for as with kubectl', async () => {
   assert.deepEqual((await parse('why', 'shop/web')).why, { pod: 'shop/web', socket });
   assert.match((await parse('get', 'nodes')).said, /'nodes' is invalid.*pods/);
   assert.match((await parse('get', 'pods', '-o', 'csv')).said, /'csv' is invalid.*wide, json, yaml/);
+});
+
+test('cleanup removes, or only lists', async () => {
+  assert.deepEqual((await parse('cleanup')).cleanup, { plan: false, rootDir: '/var/lib/kubelet' });
+  assert.deepEqual((await parse('cleanup', '--plan', '--root-dir=/r')).cleanup, { plan: true, rootDir: '/r' });
+  assert.match((await parse('cleanup', '--plam')).said, /--plan/);
 });
 
 test('a log line for people', () => {

@@ -9,6 +9,7 @@ export interface Actions {
   version(): void;
   get(options: GetOptions): Promise<void>;
   why(options: WhyOptions): Promise<void>;
+  cleanup(options: CleanupOptions): Promise<void>;
 }
 
 /** What `keelson get pods` was asked for. */
@@ -25,6 +26,13 @@ export interface WhyOptions {
   /** 'namespace/name', or the name alone. */
   readonly pod: string;
   readonly socket: string;
+}
+
+export interface CleanupOptions {
+  /** Only list. */
+  readonly plan: boolean;
+  /** Of the daemon that must not run meanwhile. */
+  readonly rootDir: string;
 }
 
 const collect = (value: string, before: readonly string[] = []) => [...before, value];
@@ -47,6 +55,7 @@ export function buildProgram(actions: Actions): Command {
   addRun(program, actions);
   addGet(program, actions);
   addWhy(program, actions);
+  addCleanup(program, actions);
   program
     .command('check')
     .description('check configuration files, and exit with 0 when they are good')
@@ -116,4 +125,13 @@ function addWhy(program: Command, actions: Actions): void {
     .argument('<pod>', 'namespace/name, or the name of a pod in the namespace default')
     .addOption(socketOption())
     .action((pod: string, typed: { readonly socket: string }) => actions.why({ pod, socket: typed.socket }));
+}
+
+function addCleanup(program: Command, actions: Actions): void {
+  program
+    .command('cleanup')
+    .description('remove what keelson has programmed into the kernel, in every proxy mode; not while the daemon runs')
+    .option('--plan', 'only list it; the daemon may run', false)
+    .option('--root-dir <dir>', "the daemon's root directory", defaultRootDir)
+    .action((typed: CleanupOptions) => actions.cleanup(typed));
 }

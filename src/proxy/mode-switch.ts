@@ -1,7 +1,7 @@
 import { isProgramMissing } from '../host/exec.ts';
 import { type BackoffPolicy, backoffDelay } from '../lib/backoff.ts';
 import type { Clock } from '../lib/clock.ts';
-import { AgentError, errorFields, messageOf } from '../lib/errors.ts';
+import { AgentError, errorFields } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { ModeCheck, ProxyMode, Remains } from './backend.ts';
 import { candidateModes, decideMode, type ModeDecision, type ModeVerdicts } from './choose-mode.ts';
@@ -63,8 +63,16 @@ export class ModeSwitch {
    * addressed to a virtual address.
    */
   async removeOthers(chosen: ProxyMode, signal: AbortSignal): Promise<void> {
-    const others = Object.values(this.#modes).filter(({ remains }) => remains.mode !== chosen);
-    await Promise.all(others.map(({ remains }) => this.#removeUntilGone(remains, signal)));
+    let left = Object.values(this.#modes).flatMap(({ remains }) => (remains.mode === chosen ? [] : [remains]));
+    const said = new Map<ProxyMode, string>();
+    for (let tries = 1; !signal.aborted; tries++) {
+      const failed: Remains[] = [];
+      // One after the other: some modes share chains, and all who write iptables rules its lock.
+      for (const remains of left) if (!(await this.#isRemoved(remains, said, signal))) failed.push(remains);
+      left = failed;
+      if (left.length === 0) return;
+      await this.#clock.sleep(backoffDelay(tries, retry), signal).catch(() => {});
+    }
   }
 
   /** Warns of the rules of a kube-proxy: at once, and again only when they have changed. Runs until the signal aborts. */
@@ -100,23 +108,23 @@ export class ModeSwitch {
     return decision;
   }
 
-  async #removeUntilGone(remains: Remains, signal: AbortSignal): Promise<void> {
-    let said = '';
-    for (let failures = 1; !signal.aborted; failures++) {
-      try {
-        await this.#remove(remains, signal);
-        return;
-      } catch (error) {
-        if (signal.aborted) return;
-        if (isProgramMissing(error)) {
-          this.#log.debug({ mode: remains.mode, ...errorFields(error) }, 'no look for remains of a proxy mode');
-          return;
-        }
-        const fields = { mode: remains.mode, ...errorFields(error) };
-        if (messageOf(error) !== said) this.#log.warn(fields, 'what another proxy mode has left cannot be removed yet');
-        said = messageOf(error);
-        await this.#clock.sleep(backoffDelay(failures, retry), signal).catch(() => {});
+  /** False, and why is said once, when it did not work. */
+  async #isRemoved(remains: Remains, said: Map<ProxyMode, string>, signal: AbortSignal): Promise<boolean> {
+    try {
+      await this.#remove(remains, signal);
+      return true;
+    } catch (error) {
+      if (signal.aborted) return false;
+      const fields = { mode: remains.mode, ...errorFields(error) };
+      if (isProgramMissing(error)) {
+        this.#log.debug(fields, 'no look for what another proxy mode may have left');
+        return true;
       }
+      if (said.get(remains.mode) !== fields.err) {
+        this.#log.warn(fields, 'what another proxy mode has left cannot be removed yet');
+      }
+      said.set(remains.mode, fields.err);
+      return false;
     }
   }
 
