@@ -1,7 +1,8 @@
 import { systemClock as clock } from '../lib/clock.ts';
 import type { Log } from '../lib/log.ts';
+import { Complaints } from '../proxy/complaints.ts';
 import type { DualProxier } from '../proxy/dual-proxier.ts';
-import { type HealthCheck, healthCheckAnswer } from '../proxy/health-checks.ts';
+import { claimPorts, type HealthCheck, healthCheckAnswer } from '../proxy/health-checks.ts';
 import type { ProxyHealth } from '../proxy/proxy-health.ts';
 import { PlainServer } from '../server/plain-server.ts';
 import { healthCheckPlaces, type Place, type PlacesInput } from './health-check-places.ts';
@@ -14,6 +15,7 @@ export class HealthCheckPorts {
   readonly #proxier: () => DualProxier;
   readonly #health: Pick<ProxyHealth, 'healthy'>;
   readonly #log: Log;
+  readonly #complaints: Complaints;
   readonly #places: () => PlacesInput;
   /** By Service, port and address. */
   readonly #open = new Map<string, AbortController>();
@@ -31,13 +33,14 @@ export class HealthCheckPorts {
     this.#places = options.places;
     this.#health = options.health;
     this.#log = options.log;
+    this.#complaints = new Complaints(options.log);
   }
 
   /** Brings the open ports in step with the Services; before `run` it does nothing. */
   update(): void {
     if (!this.#signal || this.#signal.aborted) return;
-    const checks = [...this.#proxier().healthChecks()];
-    const places = checks.length > 0 ? healthCheckPlaces(this.#places()) : [];
+    const checks = this.#claimed();
+    const places = checks.size > 0 ? healthCheckPlaces(this.#places()) : [];
     const wanted = new Map<string, { readonly service: string; readonly check: HealthCheck; readonly place: Place }>();
     for (const [service, check] of checks)
       for (const place of places) wanted.set(`${service} ${check.port} ${place.address}`, { service, check, place });
@@ -54,6 +57,18 @@ export class HealthCheckPorts {
       this.#running.add(running);
       void running.finally(() => this.#running.delete(running));
     }
+  }
+
+  /** Of those that want the same port the oldest Service has it. */
+  #claimed(): ReadonlyMap<string, HealthCheck> {
+    const { won, lost } = claimPorts(this.#proxier().healthChecks());
+    const faults = lost.map(({ key, port, winner }) => ({
+      about: `Service ${key}`,
+      text: `spec.healthCheckNodePort ${port}: ${winner} has it, not ${key}`,
+    }));
+    const message = 'two Services claim the same health check port; the older one has it';
+    this.#complaints.found('health checks', faults, message);
+    return won;
   }
 
   #serve(service: string, check: HealthCheck, place: Place, signal: AbortSignal): Promise<void> {

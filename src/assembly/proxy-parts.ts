@@ -6,6 +6,7 @@ import { hostExec } from '../host/exec.ts';
 import { systemClock as clock } from '../lib/clock.ts';
 import type { Log } from '../lib/log.ts';
 import type { ProxyMode } from '../proxy/backend.ts';
+import { Complaints } from '../proxy/complaints.ts';
 import { applyConntrackSettings, computeConntrackSettings } from '../proxy/conntrack-settings.ts';
 import { DualProxier } from '../proxy/dual-proxier.ts';
 import { modeSettings } from '../proxy/mode-settings.ts';
@@ -59,6 +60,7 @@ export async function buildProxyParts(input: ProxyPartsInput): Promise<ProxyPart
       localhostNodePorts: proxy.iptables.localhostNodePorts ?? true,
     },
     metrics: { ...metrics.services, failures: syncFailures(metrics.proxy, mode) },
+    complaints: new Complaints(log),
     healthChecksChanged: () => ports.update(),
   };
   const proxiers = [...healths].map(

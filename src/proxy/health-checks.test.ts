@@ -6,7 +6,7 @@ import { serviceNameLabel } from '../api/discovery-v1.ts';
 import { FakeClock } from '../lib/fake-clock.ts';
 import { silentLog } from '../lib/log.ts';
 import { DualProxier } from './dual-proxier.ts';
-import { healthCheckAnswer } from './health-checks.ts';
+import { claimPorts, healthCheckAnswer } from './health-checks.ts';
 import { FakeNft } from './nftables/fake-nft.ts';
 import { Proxier } from './proxier.ts';
 
@@ -75,4 +75,22 @@ test('a change is told when a port to ask comes, moves or goes, and only then', 
   assert.deepEqual([changes(), ports()], [2, ['d/web 31001']]);
   proxier.onServiceChange('d/web', service({ externalTrafficPolicy: 'Cluster' }));
   assert.deepEqual([changes(), ports()], [3, []]);
+});
+
+test('of Services that want the same port the oldest has it', () => {
+  const wants = (name: string, port: number, createdAt: string) =>
+    [`d/${name}`, { namespace: 'd', name, port, createdAt }] as const;
+  const { won, lost } = claimPorts(
+    new Map([
+      wants('young', 31_000, '2026-02-01T00:00:00Z'),
+      wants('b', 31_000, '2026-01-01T00:00:00Z'),
+      wants('a', 31_000, '2026-01-01T00:00:00Z'),
+      wants('other', 31_001, '2026-03-01T00:00:00Z'),
+    ]),
+  );
+  assert.deepEqual([...won.keys()].sort(), ['d/a', 'd/other']);
+  assert.deepEqual(lost, [
+    { key: 'd/b', port: 31_000, winner: 'd/a' },
+    { key: 'd/young', port: 31_000, winner: 'd/a' },
+  ]);
 });

@@ -3,6 +3,8 @@ export interface HealthCheck {
   readonly namespace: string;
   readonly name: string;
   readonly port: number;
+  /** RFC 3339, '' when unknown. Of Services that want the same port the oldest has it. */
+  readonly createdAt: string;
 }
 
 export interface HealthCheckAnswer {
@@ -17,7 +19,7 @@ export interface HealthCheckAnswer {
  * the kernel keeps up with Services.
  */
 export function healthCheckAnswer(
-  { namespace, name }: HealthCheck,
+  { namespace, name }: Pick<HealthCheck, 'namespace' | 'name'>,
   localEndpoints: number,
   healthy: boolean,
 ): HealthCheckAnswer {
@@ -29,3 +31,26 @@ export function healthCheckAnswer(
     headers: { 'x-load-balancing-endpoint-weight': String(localEndpoints) },
   };
 }
+
+/** One Service for each port, by Service key; `lost` names the others. */
+export function claimPorts(checks: ReadonlyMap<string, HealthCheck>): {
+  readonly won: ReadonlyMap<string, HealthCheck>;
+  readonly lost: readonly { readonly key: string; readonly port: number; readonly winner: string }[];
+} {
+  const byAge = [...checks].sort(([a, one], [b, other]) => compare(one.createdAt, other.createdAt) || compare(a, b));
+  const won = new Map<string, HealthCheck>();
+  const owners = new Map<number, string>();
+  const lost: { key: string; port: number; winner: string }[] = [];
+  for (const [key, check] of byAge) {
+    const winner = owners.get(check.port);
+    if (winner !== undefined) {
+      lost.push({ key, port: check.port, winner });
+      continue;
+    }
+    owners.set(check.port, key);
+    won.set(key, check);
+  }
+  return { won, lost };
+}
+
+const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);

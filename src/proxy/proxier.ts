@@ -11,6 +11,7 @@ import { errorFields, messageOf } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { Backend, TrafficRules, Wish } from './backend.ts';
 import { CatchUp } from './catch-up.ts';
+import { Complaints } from './complaints.ts';
 import { ConntrackCleaner } from './conntrack.ts';
 import type { PortEndpoints } from './endpointslice-tracker.ts';
 import { EndpointSliceTracker } from './endpointslice-tracker.ts';
@@ -55,6 +56,8 @@ export interface ProxierOptions {
   readonly syncPeriodMs?: number;
   readonly metrics?: ProxyMetrics;
   readonly health?: ProxyHealth;
+  /** What is said of objects; one for the proxiers of both families, so that neither repeats the other. */
+  readonly complaints?: Complaints;
   /** `healthChecks` is not what it was. */
   readonly healthChecksChanged?: () => void;
 }
@@ -91,8 +94,7 @@ export class Proxier {
   readonly #catchUp = new CatchUp();
   /** Local addresses whose rules the kernel may not have as they should be. */
   readonly #unwritten = new Set<string>();
-  /** What was last said of an object, so that it is said once. */
-  readonly #said = new Map<string, string>();
+  readonly #complaints: Complaints;
   readonly #clock: Clock;
   readonly #metrics: ProxyMetrics | undefined;
   readonly #health: ProxyHealth | undefined;
@@ -112,6 +114,7 @@ export class Proxier {
   constructor(options: ProxierOptions) {
     const { exec, clock, log } = options;
     this.#log = log;
+    this.#complaints = options.complaints ?? new Complaints(log);
     this.#clock = clock;
     this.#metrics = options.metrics;
     this.#health = options.health;
@@ -146,7 +149,7 @@ export class Proxier {
   /** `key` is namespace/name; undefined: the Service is gone. */
   onServiceChange(key: string, service: Service | undefined): void {
     const read = service ? readService(service, this.#family) : undefined;
-    this.#say(`Service ${key} problems`, read?.problems, 'part of a Service cannot be used');
+    this.#complain(`Service ${key}`, read?.problems, 'part of a Service cannot be used');
     this.#metrics?.serviceChanges.inc();
     this.#noteHealthCheck(key, read?.service);
     if (this.#services.update(key, read?.service)) this.#queue();
@@ -155,7 +158,7 @@ export class Proxier {
   /** `key` is the slice's own namespace/name; undefined: it is gone. */
   onSliceChange(key: string, slice: EndpointSlice | undefined): void {
     const read = slice ? readSlice(slice, this.#family) : undefined;
-    this.#say(`EndpointSlice ${key} problems`, read?.problems, 'part of an EndpointSlice cannot be used');
+    this.#complain(`EndpointSlice ${key}`, read?.problems, 'part of an EndpointSlice cannot be used');
     this.#metrics?.endpointChanges.inc();
     if (!this.#slices.update(key, read?.slice)) return;
     if (slice) this.#triggers.add(slice);
@@ -351,12 +354,18 @@ export class Proxier {
   async #routeLoopback(signal: AbortSignal): Promise<void> {
     if (this.#routesLoopback || !this.#rules.localhostNodePorts || !this.#routes.hasNodePorts) return;
     this.#routesLoopback = true;
+    const key = 'net.ipv4.conf.all.route_localnet';
+    const options = { signal, timeoutMs: 5_000 };
     try {
-      const args = ['-q', '-w', 'net.ipv4.conf.all.route_localnet=1'];
-      await this.#exec.run('sysctl', args, { signal, timeoutMs: 5_000 });
+      if ((await this.#exec.run('sysctl', ['-n', key], options)).stdout.trim() === '1') return;
+      await this.#exec.run('sysctl', ['-q', '-w', `${key}=1`], options);
     } catch (error) {
       if (signal.aborted) throw error;
-      this.#log.warn(errorFields(error), 'node ports do not answer on 127.0.0.1: route_localnet cannot be set');
+      const hint = `set it on the host: sysctl -w ${key}=1; or set iptables.localhostNodePorts to false`;
+      this.#log.warn(
+        { ...errorFields(error), hint },
+        'node ports do not answer on 127.0.0.1: route_localnet cannot be set',
+      );
     }
   }
 
@@ -374,8 +383,11 @@ export class Proxier {
       const { changed, conflicts } = this.#routes.update(key, service?.createdAt ?? '', routes);
       changes.push(...changed);
       const what = 'two Services claim the same address and port; the older one has it';
-      const lost = conflicts.map(({ frontend, winner, loser }) => `${frontend}: ${winner} has it, not ${loser}`);
-      this.#say(`Service ${key} conflicts`, lost, what);
+      const lost = conflicts.map(({ frontend, winner, loser }) => ({
+        about: `Service ${loser}`,
+        text: `${frontend}: ${winner} has it, not ${loser}`,
+      }));
+      this.#complaints.found(`${this.#family} Service ${key} conflicts`, lost, what);
     }
     return changes;
   }
@@ -390,9 +402,11 @@ export class Proxier {
 
   #noteHealthCheck(key: string, service: ServiceInfo | undefined): void {
     const port = service?.healthCheckNodePort;
-    if (this.#healthChecks.get(key)?.port === port) return;
+    const known = this.#healthChecks.get(key);
+    if (known?.port === port && known?.createdAt === (port && service?.createdAt)) return;
     if (service && port !== undefined) {
-      this.#healthChecks.set(key, { namespace: service.namespace, name: service.name, port });
+      const { namespace, name, createdAt } = service;
+      this.#healthChecks.set(key, { namespace, name, port, createdAt });
     } else this.#healthChecks.delete(key);
     this.#healthChecksChanged();
   }
@@ -424,13 +438,8 @@ export class Proxier {
     this.#log.error(errorFields(error), 'Services are not in step with the kernel; trying again');
   }
 
-  /** Warns of `items` once, until they change; none forgets that anything was said. */
-  #say(about: string, items: readonly string[] | undefined, message: string): void {
-    const said = items?.slice(0, 5).join('; ') ?? '';
-    if (said === '') this.#said.delete(about);
-    else if (this.#said.get(about) !== said) {
-      this.#said.set(about, said);
-      this.#log.warn({ about: about.split(' ').slice(0, 2).join(' '), details: said }, message);
-    }
+  #complain(about: string, problems: readonly string[] | undefined, message: string): void {
+    const faults = (problems ?? []).map((text) => ({ about, text }));
+    this.#complaints.found(`${this.#family} ${about}`, faults, message);
   }
 }

@@ -1,0 +1,53 @@
+import type { Log } from '../lib/log.ts';
+
+/** What is wrong with one object. */
+export interface Fault {
+  /** e.g. `Service default/web` */
+  readonly about: string;
+  readonly text: string;
+}
+
+/** More of one object is not worth a longer line. */
+const maxShown = 5;
+
+/**
+ * Warns of faults of objects: once, however many find them and however often, and anew only when they were mended in
+ * between. One for the proxiers of both address families, which read the same objects.
+ */
+export class Complaints {
+  readonly #log: Log;
+  readonly #byFinder = new Map<string, ReadonlySet<string>>();
+  /** By how many finders each fault is found now. */
+  readonly #found = new Map<string, number>();
+
+  constructor(log: Log) {
+    this.#log = log;
+  }
+
+  /** All that `finder` finds now; what it found before and does not any more is forgotten. */
+  found(finder: string, faults: readonly Fault[], message: string): void {
+    const before = this.#byFinder.get(finder);
+    if (!before && faults.length === 0) return;
+    const now = new Set(faults.map(keyOf));
+    const fresh = faults.filter((fault) => !this.#found.has(keyOf(fault)));
+    for (const key of now) if (!before?.has(key)) this.#found.set(key, (this.#found.get(key) ?? 0) + 1);
+    for (const key of before ?? []) if (!now.has(key)) this.#lost(key);
+    if (now.size > 0) this.#byFinder.set(finder, now);
+    else this.#byFinder.delete(finder);
+    for (const [about, texts] of Map.groupBy(fresh, (fault) => fault.about)) {
+      const details = texts
+        .slice(0, maxShown)
+        .map((fault) => fault.text)
+        .join('; ');
+      this.#log.warn({ about, details }, message);
+    }
+  }
+
+  #lost(key: string): void {
+    const left = (this.#found.get(key) ?? 1) - 1;
+    if (left > 0) this.#found.set(key, left);
+    else this.#found.delete(key);
+  }
+}
+
+const keyOf = ({ about, text }: Fault): string => `${about}: ${text}`;
