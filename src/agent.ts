@@ -155,7 +155,7 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
   const surroundings = Promise.all([services.synced, classes?.synced]);
   tasks.start('pod workers', startPods(podsHalf, surroundings, [files?.synced, podFeed?.synced], signal));
   tasks.start('log rotation', podsHalf.logRotator.run(signal));
-  tasks.start('admin socket', buildAdmin(config, podsHalf, log).run(signal));
+  tasks.start('admin socket', buildAdmin(config, podsHalf, services, log).run(signal));
   tasks.start('ports', server.run(signal));
   tasks.start('housekeeping', keepHouse(host, podsHalf, volumes, sources, events, metrics.orphans, log, signal));
   const mirrorChanges = (wake: () => void) =>

@@ -1,11 +1,12 @@
 import { writeSync } from 'node:fs';
 import { CommanderError } from 'commander';
 import { pino } from 'pino';
-import { askPods } from './cli/admin-client.ts';
+import { askPods, askServiceDiff, askServicePlan, askServiceTrace } from './cli/admin-client.ts';
 import { checkFiles } from './cli/check.ts';
 import { cleanupLines } from './cli/cleanup.ts';
 import { getPods } from './cli/get-pods.ts';
 import { buildProgram, splitFlags } from './cli/program.ts';
+import { svcDiff, svcPlan, svcTrace } from './cli/svc.ts';
 import { textLine } from './cli/text-line.ts';
 import { whyPod } from './cli/why-pod.ts';
 import type { Config } from './config/config.ts';
@@ -36,6 +37,18 @@ async function main(argv: readonly string[]): Promise<number> {
       const { good, lines } = cleanupLines(await cleanUp(options));
       for (const line of lines) print(1, line);
       status = good ? 0 : 1;
+    },
+    svc: async (options) => {
+      const { socket, output } = options;
+      if (options.what === 'plan') return print(1, svcPlan(await askServicePlan(socket), options));
+      if (options.what === 'diff') {
+        const { inStep, text } = svcDiff(await askServiceDiff(socket), output);
+        print(1, text);
+        status = inStep ? 0 : 1;
+        return;
+      }
+      const { client, target, protocol = '' } = options;
+      print(1, svcTrace(await askServiceTrace(socket, { client, target, protocol }), output));
     },
     version: () => print(1, `keelson ${version} (Node.js ${process.version})`),
   });

@@ -1,5 +1,9 @@
+import type { PacketTrace, ServiceDiff, ServicePlan } from '../api/service-views.ts';
+
 /*
- * What the admin socket answers: plain JSON, times in RFC 3339. `GET /v1/pods` is an AdminPodList.
+ * What the admin socket answers: plain JSON, times in RFC 3339. `GET /v1/pods` is an AdminPodList;
+ * `/v1/services/plan` an AdminServicePlan; `/v1/services/diff` an AdminServiceDiff; and
+ * `/v1/services/trace?client=…&target=…&protocol=…` an AdminServiceTrace, all of it in the words of `keelson svc trace`.
  */
 
 export interface AdminPodList {
@@ -67,7 +71,32 @@ export interface AdminProbe {
   };
 }
 
+/** How many Services and EndpointSlices have changes that are not programmed yet. */
+export interface AdminPending {
+  readonly services: number;
+  readonly endpoints: number;
+}
+
+export interface AdminServicePlan {
+  readonly pending: AdminPending;
+  /** By address family. */
+  readonly items: readonly ServicePlan[];
+}
+
+export interface AdminServiceDiff {
+  readonly pending: AdminPending;
+  readonly items: readonly ServiceDiff[];
+}
+
+export interface AdminServiceTrace {
+  readonly pending: AdminPending;
+  /** One for each destination that the target stands for, never none. */
+  readonly items: readonly PacketTrace[];
+}
+
 /** The body of every answer that is not 200. */
 export interface AdminError {
   readonly message: string;
+  /** What to do about it. */
+  readonly hint?: string;
 }

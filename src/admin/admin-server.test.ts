@@ -6,6 +6,7 @@ import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { AgentError } from '../lib/errors.ts';
 import { type Log, silentLog } from '../lib/log.ts';
 import { AdminServer } from './admin-server.ts';
 
@@ -25,10 +26,29 @@ async function start(before: (socket: string) => void | Promise<void> = () => {}
     },
   };
   const stop = new AbortController();
+  const asked = Promise.withResolvers<void>();
+  const left = Promise.withResolvers<void>();
   const state = { big: 'x'.repeat(8 << 20) };
   const answers = {
     '/v1/pods': () => ({ items: [] }),
     '/big': () => state,
+    '/said': (query: URLSearchParams) => ({ said: query.get('word') }),
+    '/late': async () => ({ late: true }),
+    '/question': () => {
+      throw new AgentError('BadQuestion', 'that is no word', { hint: 'a word has letters' });
+    },
+    '/soon': async () => {
+      throw new AgentError('ServicesUnknown', 'not yet');
+    },
+    '/never': (_query: URLSearchParams, signal: AbortSignal) => {
+      asked.resolve();
+      return new Promise<object>((_resolve, reject) =>
+        signal.addEventListener('abort', () => {
+          reject(signal.reason);
+          left.resolve();
+        }),
+      );
+    },
     '/broken': () => {
       throw new Error('it broke');
     },
@@ -43,7 +63,7 @@ async function start(before: (socket: string) => void | Promise<void> = () => {}
     await end();
     rmSync(dir, { recursive: true });
   };
-  return { socket, warnings, end, [Symbol.asyncDispose]: dispose };
+  return { socket, warnings, asked: asked.promise, left: left.promise, end, [Symbol.asyncDispose]: dispose };
 }
 
 async function ask(socket: string, path: string, method = 'GET'): Promise<{ status: number; body: string }> {
@@ -75,11 +95,28 @@ test('what cannot be answered is said, and nothing can be changed', async () => 
     '/v2/pods': [404, '{"message":"there is no /v2/pods"}'],
     '/toString': [404, '{"message":"there is no /toString"}'],
     '/broken': [500, '{"message":"it broke"}'],
+    '/question': [400, '{"message":"that is no word","hint":"a word has letters"}'],
+    '/soon': [503, '{"message":"not yet"}'],
   } as const;
   for (const [path, [status, body]] of Object.entries(refused)) {
     assert.deepEqual(await ask(server.socket, path), { status, body });
   }
   assert.equal((await ask(server.socket, '/v1/pods', 'DELETE')).status, 405);
+});
+
+test('an answer is made for what was asked, and may take its time', async () => {
+  await using server = await start();
+  assert.deepEqual(await ask(server.socket, '/said?word=a%2Fb'), { status: 200, body: '{"said":"a/b"}' });
+  assert.deepEqual(await ask(server.socket, '/late'), { status: 200, body: '{"late":true}' });
+});
+
+test('what goes on for a client that went away is ended', async () => {
+  await using server = await start();
+  const client = await open(server.socket);
+  client.write('GET /never HTTP/1.1\r\nhost: x\r\n\r\n');
+  await server.asked;
+  client.destroy();
+  await server.left;
 });
 
 test('the socket of a predecessor that was killed is replaced, and goes with the server', async () => {

@@ -6,10 +6,13 @@ import { AgentError, errnoOf, errorFields, messageOf } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { AdminError } from './admin-api.ts';
 
+/** Anything that is JSON. The signal ends what goes on for a client that went away, or for too long. */
+export type Answer = (query: URLSearchParams, signal: AbortSignal) => object | Promise<object>;
+
 export interface AdminServerOptions {
   readonly socket: string;
-  /** What is answered with, by path: anything that is JSON, made when it is asked for. */
-  readonly answers: Readonly<Record<string, () => object>>;
+  /** What is answered with, by path, made when it is asked for. */
+  readonly answers: Readonly<Record<string, Answer>>;
   readonly log: Log;
 }
 
@@ -18,6 +21,10 @@ const maxConnections = 16;
 /** A client gets this long to ask, and to take its answer; milliseconds. */
 const patienceMs = 10_000;
 const maxHeaderBytes = 4096;
+/** For answers that other programs have to be asked for; milliseconds. */
+const answerMs = 120_000;
+/** By code of an AgentError: what whoever asks can mend, or has to wait for. Everything else is a fault of ours. */
+const refusals: Readonly<Record<string, number>> = { BadQuestion: 400, ServicesUnknown: 503 };
 
 /**
  * The local control socket: HTTP over a unix socket that only root may use, so that there is nothing to
@@ -40,7 +47,7 @@ export class AdminServer {
         requestTimeout: patienceMs,
         connectionsCheckingInterval: 1_000,
       },
-      (request, response) => this.#answer(request, response),
+      (request, response) => void this.#answer(request, response),
     );
     server.maxConnections = maxConnections;
     server.setTimeout(patienceMs);
@@ -48,7 +55,7 @@ export class AdminServer {
       await takePlace(socket);
       await listen(server, socket);
     } catch (error) {
-      log.warn({ socket, ...errorFields(error) }, 'no admin socket: keelson get and keelson why do not answer');
+      log.warn({ socket, ...errorFields(error) }, 'no admin socket: keelson get, why and svc do not answer');
       return;
     }
     log.debug({ socket }, 'admin socket listens');
@@ -62,21 +69,33 @@ export class AdminServer {
     await closed;
   }
 
-  #answer(request: IncomingMessage, response: ServerResponse): void {
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     // What a client still sends is of no interest.
     request.resume();
-    const path = request.url?.split('?')[0] ?? '/';
+    const [path = '/', query] = (request.url ?? '/').split('?');
     const answer = Object.hasOwn(this.#o.answers, path) ? this.#o.answers[path] : undefined;
-    if (!answer) reply(response, 404, { message: `there is no ${path}` });
-    else if (request.method !== 'GET') reply(response, 405, { message: `${path} can only be read` });
-    else {
-      try {
-        reply(response, 200, answer());
-      } catch (error) {
-        this.#o.log.error({ path, ...errorFields(error) }, 'admin request failed');
-        reply(response, 500, { message: messageOf(error) });
-      }
+    if (!answer) return reply(response, 404, { message: `there is no ${path}` });
+    if (request.method !== 'GET') return reply(response, 405, { message: `${path} can only be read` });
+    const gone = new AbortController();
+    response.once('close', () => gone.abort());
+    const signal = AbortSignal.any([gone.signal, AbortSignal.timeout(answerMs)]);
+    try {
+      const made = answer(new URLSearchParams(query), signal);
+      // The client's patience is its own while we work.
+      if (made instanceof Promise) response.setTimeout(answerMs + patienceMs);
+      const body = await made;
+      response.setTimeout(patienceMs);
+      reply(response, 200, body);
+    } catch (error) {
+      if (!gone.signal.aborted) this.#refuse(path, response, error);
     }
+  }
+
+  #refuse(path: string, response: ServerResponse, error: unknown): void {
+    const status = error instanceof AgentError ? refusals[error.code] : undefined;
+    if (status === undefined) this.#o.log.error({ path, ...errorFields(error) }, 'admin request failed');
+    const hint = error instanceof AgentError ? error.hint : undefined;
+    reply(response, status ?? 500, { message: messageOf(error), ...(hint === undefined ? {} : { hint }) });
   }
 }
 

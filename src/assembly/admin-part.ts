@@ -6,12 +6,27 @@ import type { Config } from '../config/config.ts';
 import { systemClock as clock } from '../lib/clock.ts';
 import type { Log } from '../lib/log.ts';
 import { rfc3339 } from '../lib/timestamps.ts';
+import type { FindPod } from '../proxy/trace-question.ts';
 import type { PodsHalf } from './pods-half.ts';
+import { serviceAnswers } from './service-answers.ts';
+import type { ServicesHalf } from './services-half.ts';
 
 /** What answers people on this machine. */
-export function buildAdmin(config: Config, pods: PodsHalf, log: Log): AdminServer {
+export function buildAdmin(config: Config, pods: PodsHalf, services: ServicesHalf, log: Log): AdminServer {
   const { socket } = config.keelson.admin;
-  return new AdminServer({ socket, answers: { '/v1/pods': () => listPods(pods) }, log });
+  const findPod: FindPod = (namespace, name) => podAddresses(pods, namespace, name);
+  const { proxier, slicesOf } = services;
+  const asked = { proxier, slicesOf, services: () => services.services(), findPod };
+  return new AdminServer({ socket, answers: { '/v1/pods': () => listPods(pods), ...serviceAnswers(asked) }, log });
+}
+
+function podAddresses({ manager, statuses }: PodsHalf, namespace: string, name: string): ReturnType<FindPod> {
+  for (const { uid, pod } of manager.all()) {
+    if (pod.metadata.name !== name || (pod.metadata.namespace ?? 'default') !== namespace) continue;
+    if (pod.spec.hostNetwork === true) return 'hostNetwork';
+    return statuses.get(uid)?.podIPs?.map(({ ip }) => ip) ?? [];
+  }
+  return undefined;
 }
 
 /** Every pod that is wanted or not gone yet, by namespace and name. */

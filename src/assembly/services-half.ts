@@ -1,4 +1,6 @@
 import type { Node, Service } from '../api/core-v1.ts';
+import type { EndpointSlice } from '../api/discovery-v1.ts';
+import { serviceNameLabel } from '../api/discovery-v1.ts';
 import type { PodUid } from '../api/ids.ts';
 import type { Config } from '../config/config.ts';
 import { createKubeClient, type KubeClient } from '../kubeapi/client.ts';
@@ -40,6 +42,10 @@ export interface ServicesHalf {
   podChanged(uid: PodUid): void;
   /** Resolves when a pod that has begun to end gets no connections any more; see `LocalWithdrawal`. */
   leaveServices(uid: PodUid, signal: AbortSignal): Promise<void>;
+  /** What is asked of Services on this machine. */
+  readonly proxier: DualProxier;
+  /** All EndpointSlices of a Service, by its namespace/name. */
+  slicesOf(serviceKey: string): readonly EndpointSlice[];
   run(signal: AbortSignal): Promise<void>;
 }
 
@@ -88,7 +94,9 @@ async function fromApi(
   });
   const feed = new ServiceFeed({ api: own ?? nodeApi, proxier, resyncMs: config.proxy.configSyncPeriod, clock, log });
   return {
+    proxier,
     services: () => feed.services.values(),
+    slicesOf: (serviceKey) => feed.slicesOf(serviceKey),
     synced: feed.servicesSynced,
     podChanged: () => local.podChanged(),
     leaveServices: (uid, signal) => local.leaveServices(uid, signal),
@@ -101,7 +109,7 @@ async function fromApi(
 
 function fromManifests({ host, files, pods, log }: ServicesHalfInput, proxier: DualProxier): ServicesHalf {
   const services = () => files?.snapshot().services ?? [];
-  const known = { services: new Map<string, Service>(), slices: new Set<string>() };
+  const known = { services: new Map<string, Service>(), slices: new Map<string, EndpointSlice>() };
   const said = new Set<string>();
 
   const update = () => {
@@ -111,9 +119,9 @@ function fromManifests({ host, files, pods, log }: ServicesHalfInput, proxier: D
       if (known.services.get(key) !== service) proxier.onServiceChange(key, service);
     known.services = current;
     const { slices, problems } = computeLocalSlices(current.values(), [...localPods(pods())], host.nodeName);
-    for (const key of known.slices) if (!slices.has(key)) proxier.onSliceChange(key, undefined);
+    for (const key of known.slices.keys()) if (!slices.has(key)) proxier.onSliceChange(key, undefined);
     for (const [key, slice] of slices) proxier.onSliceChange(key, slice);
-    known.slices = new Set(slices.keys());
+    known.slices = new Map(slices);
     for (const { service, problem } of problems) {
       if (!said.has(`${service} ${problem}`)) log.warn({ service, problem }, 'this Service gets no endpoints');
       said.add(`${service} ${problem}`);
@@ -126,7 +134,11 @@ function fromManifests({ host, files, pods, log }: ServicesHalfInput, proxier: D
     ...{ proxier, clock, log },
   });
   return {
-    services,
+    ...{ proxier, services },
+    slicesOf: (serviceKey) =>
+      [...known.slices.values()].filter(
+        ({ metadata: { namespace, labels } }) => `${namespace}/${labels?.[serviceNameLabel]}` === serviceKey,
+      ),
     synced: files?.synced ?? Promise.resolve(),
     podChanged: () => local.podChanged(),
     leaveServices: (uid, signal) => local.leaveServices(uid, signal),

@@ -1,24 +1,50 @@
 import { request } from 'node:http';
-import type { AdminError, AdminPodList } from '../admin/admin-api.ts';
+import type {
+  AdminError,
+  AdminPodList,
+  AdminServiceDiff,
+  AdminServicePlan,
+  AdminServiceTrace,
+} from '../admin/admin-api.ts';
 import { AgentError, errnoOf } from '../lib/errors.ts';
 
 /** A daemon that has not answered after this long hangs; milliseconds. */
 const timeoutMs = 10_000;
+/** The same where it has to read the kernel back first, and the longest it takes for that. */
+const kernelTimeoutMs = 130_000;
 /** More than this no node has to say. */
-const maxBytes = 64 << 20;
+const maxBytes = 256 << 20;
 
-/** Asks the daemon of this machine for its pods. Fails with one sentence that says what to do. */
-export async function askPods(socket: string): Promise<AdminPodList> {
-  const { status, body } = await get(socket, '/v1/pods');
+/** Each asks the daemon of this machine. Fails with one sentence that says what to do. */
+export const askPods = (socket: string): Promise<AdminPodList> => ask(socket, '/v1/pods');
+
+export const askServicePlan = (socket: string): Promise<AdminServicePlan> =>
+  ask(socket, '/v1/services/plan', kernelTimeoutMs);
+
+export const askServiceDiff = (socket: string): Promise<AdminServiceDiff> =>
+  ask(socket, '/v1/services/diff', kernelTimeoutMs);
+
+export const askServiceTrace = (socket: string, question: Record<string, string>): Promise<AdminServiceTrace> =>
+  ask(socket, `/v1/services/trace?${new URLSearchParams(question)}`);
+
+async function ask<T>(socket: string, path: string, limitMs = timeoutMs): Promise<T> {
+  const { status, body } = await get(socket, path, limitMs);
   const answer: unknown = JSON.parse(body);
-  if (status === 200) return answer as AdminPodList;
-  throw new AgentError('AdminRefused', `keelson answers ${status}: ${(answer as AdminError).message}`);
+  if (status === 200) return answer as T;
+  const { message, hint } = answer as AdminError;
+  const isOurs = status === 400 || status === 503;
+  const sentence = isOurs ? message : `keelson answers ${status}: ${message}`;
+  throw new AgentError('AdminRefused', sentence, hint === undefined ? {} : { hint });
 }
 
-async function get(socket: string, path: string): Promise<{ readonly status: number; readonly body: string }> {
+async function get(
+  socket: string,
+  path: string,
+  limitMs: number,
+): Promise<{ readonly status: number; readonly body: string }> {
   try {
     return await new Promise((resolve, reject) => {
-      const signal = AbortSignal.timeout(timeoutMs);
+      const signal = AbortSignal.timeout(limitMs);
       const asked = request({ socketPath: socket, path, agent: false, signal }, (response) => {
         const parts: Buffer[] = [];
         let bytes = 0;

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import type { Command } from 'commander';
 import type { RunOptions } from '../config/run-options.ts';
 import { buildProgram, type CleanupOptions, type GetOptions, splitFlags, type WhyOptions } from './program.ts';
+import type { SvcOptions } from './svc-command.ts';
 import { textLine } from './text-line.ts';
 
 interface Asked {
@@ -11,6 +12,7 @@ interface Asked {
   get?: GetOptions;
   why?: WhyOptions;
   cleanup?: CleanupOptions;
+  svc?: SvcOptions;
 }
 
 /** Parses, and gives back what was asked for, or what was said instead. */
@@ -30,6 +32,9 @@ async function parse(...argv: string[]): Promise<Asked & { said: string }> {
     },
     why: async (options) => {
       result.why = options;
+    },
+    svc: async (options) => {
+      result.svc = options;
     },
     cleanup: async (options) => {
       result.cleanup = options;
@@ -113,6 +118,22 @@ test('cleanup removes, or only lists', async () => {
   assert.deepEqual((await parse('cleanup')).cleanup, { plan: false, rootDir: '/var/lib/kubelet' });
   assert.deepEqual((await parse('cleanup', '--plan', '--root-dir=/r')).cleanup, { plan: true, rootDir: '/r' });
   assert.match((await parse('cleanup', '--plam')).said, /--plan/);
+});
+
+test('Services are looked into', async () => {
+  const socket = '/run/keelson/admin.sock';
+  const table: Record<string, SvcOptions> = {
+    'svc plan': { what: 'plan', output: 'text', socket },
+    'svc plan --family ipv6': { what: 'plan', output: 'text', socket, family: 'IPv6' },
+    'svc diff -o json --socket=/s': { what: 'diff', output: 'json', socket: '/s' },
+    'svc trace host web:80': { what: 'trace', output: 'text', socket, client: 'host', target: 'web:80' },
+    'svc trace d/p [fd00::1]:53 --protocol udp': {
+      ...{ what: 'trace', output: 'text', socket, client: 'd/p', target: '[fd00::1]:53', protocol: 'udp' },
+    },
+  };
+  for (const [line, wanted] of Object.entries(table)) assert.deepEqual((await parse(...line.split(' '))).svc, wanted);
+  assert.match((await parse('svc', 'trace', 'host')).said, /missing required argument 'target'/);
+  assert.match((await parse('svc', 'plan', '--family=ipv5')).said, /Allowed choices are ipv4, ipv6/);
 });
 
 test('a log line for people', () => {

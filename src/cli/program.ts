@@ -1,6 +1,7 @@
 import { Argument, Command, Option } from 'commander';
 import { defaultAdminSocket } from '../config/keelson-keys.ts';
 import { defaultRootDir, noOptions, type RunOptions } from '../config/run-options.ts';
+import { type SvcOptions, svcCommand } from './svc-command.ts';
 
 /** What the sub-commands do. */
 export interface Actions {
@@ -10,6 +11,7 @@ export interface Actions {
   get(options: GetOptions): Promise<void>;
   why(options: WhyOptions): Promise<void>;
   cleanup(options: CleanupOptions): Promise<void>;
+  svc(options: SvcOptions): Promise<void>;
 }
 
 /** What `keelson get pods` was asked for. */
@@ -56,6 +58,7 @@ export function buildProgram(actions: Actions): Command {
   addGet(program, actions);
   addWhy(program, actions);
   addCleanup(program, actions);
+  program.addCommand(svcCommand((options) => actions.svc(options), socketOption));
   program
     .command('check')
     .description('check configuration files, and exit with 0 when they are good')

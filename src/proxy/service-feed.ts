@@ -1,6 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import type { Service } from '../api/core-v1.ts';
 import type { EndpointSlice } from '../api/discovery-v1.ts';
+import { serviceNameLabel } from '../api/discovery-v1.ts';
 import type { KubeApi } from '../kubeapi/kube-api.ts';
 import { isForbidden } from '../kubeapi/kube-api.ts';
 import { failureLevel } from '../kubeapi/outage-log.ts';
@@ -58,6 +59,13 @@ export class ServiceFeed {
   /** The Services known now: pods' environments are made from them too. */
   get services(): ReadonlyMap<string, Service> {
     return this.#services.store;
+  }
+
+  /** All slices of a Service, of every family. Looks at each one that there is. */
+  slicesOf(serviceKey: string): readonly EndpointSlice[] {
+    return [...this.#slices.store.values()].filter(
+      ({ metadata: { namespace = 'default', labels } }) => `${namespace}/${labels?.[serviceNameLabel]}` === serviceKey,
+    );
   }
 
   get servicesSynced(): Promise<void> {

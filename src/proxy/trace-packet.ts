@@ -175,7 +175,7 @@ function endpointsOf(
 ): readonly TraceEndpoint[] {
   const told = new Map(
     slices.flatMap((slice) =>
-      (slice.endpoints ?? []).map((one) => [canonicalIp(one.addresses[0] ?? '', family), one] as const),
+      (slice.endpoints ?? []).map((one) => [canonicalIp(one.addresses?.[0] ?? '', family), one] as const),
     ),
   );
   return targets.map(({ ip, port }) => {

@@ -186,18 +186,21 @@ function claimStep({ routes }: TraceFacts, frontend: Frontend): readonly TraceSt
 function absentAddress(objects: TraceObjects, family: IpFamily, ip: string): TraceStep {
   for (const { metadata, spec, status } of objects.services()) {
     const object = `Service ${metadata.namespace ?? 'default'}/${metadata.name}`;
-    const ingress = status?.loadBalancer?.ingress?.find((one) => canonicalIp(one.ip ?? '', family) === ip);
+    const ingress = listOf(status?.loadBalancer?.ingress).find((one) => canonicalIp(one.ip ?? '', family) === ip);
     if (ingress?.ipMode === 'Proxy') {
       const sentence = 'mode Proxy: the balancer sends with an address of its own, and the packet is left to it';
       return about({ object, field: 'status.loadBalancer.ingress[].ipMode', sentence });
     }
-    if (spec.externalIPs?.some((one) => canonicalIp(one, family) === ip) || ingress) {
+    if (listOf(spec?.externalIPs).some((one) => canonicalIp(one, family) === ip) || ingress) {
       const sentence = `names ${ip}, but has no cluster IP of ${family} or no usable port: it is not programmed`;
       return about({ object, field: 'spec.clusterIPs', sentence });
     }
   }
   return about({ sentence: `${ip} is no address of a Service and none of this host: the packet goes on as it is` });
 }
+
+/** The API server makes sure of types; a manifest may hold anything. */
+const listOf = <T>(value: readonly T[] | null | undefined): readonly T[] => (Array.isArray(value) ? value : []);
 
 /** Why a Service has no destination in any family that was asked for. */
 export function explainAbsence(
