@@ -1,5 +1,6 @@
 import type { PortProtocol } from '../../api/core-v1.ts';
 import type { IpFamily } from '../read-service.ts';
+import { inRanges } from '../read-service.ts';
 import type { Delivery, Route, Target } from '../route-services.ts';
 import { nodeAddress } from '../route-services.ts';
 import { isHostAddress, networkOf } from './ip-ranges.ts';
@@ -68,9 +69,7 @@ export function compileRoute(route: Route, place: Place, mark: number | undefine
     else if (route.outside && mark !== undefined) add('KEELSON-OUTSIDE', element, `skbmark ${hex(mark)}`);
     if (!isNodePort) add(masqueradeSet(route), element);
     if (route.sources) add('KUBE-LOAD-BALANCER-FW', element);
-    for (const range of route.sources ?? []) {
-      for (const net of setNets(range, family)) add('KUBE-LOAD-BALANCER-SOURCE-CIDR', `${element},${net}`);
-    }
+    for (const net of sourceNets(route, place)) add('KUBE-LOAD-BALANCER-SOURCE-CIDR', `${element},${net}`);
     if (!isNodePort && !place.hostAddresses.has(ip)) add('KUBE-IPVS-IPS', ip);
   }
   if (isNodePort) add(masqueradeSet(route), String(port));
@@ -135,11 +134,21 @@ function serverOptions(scheduler: string, affinitySeconds: number | undefined): 
   return `-s ${scheduler}${persistence}${flags}`;
 }
 
+/**
+ * Who may come in, as ipset prints it. The host's own packets have the virtual address for a source, because it is one
+ * of the host's, so that address may come in exactly where another of the host's may.
+ */
+function sourceNets({ sources = [], frontend }: Route, { family, hostAddresses }: Place): readonly string[] {
+  const ranges = sources.filter((range) => range.includes('/'));
+  const isHostLet = [...hostAddresses].some((ip) => inRanges(ip, ranges));
+  return [...ranges.flatMap((range) => setNets(range, family)), ...(isHostLet ? [frontend.ip] : [])];
+}
+
 /** A range as ipset prints it; it knows no range of all addresses, but halves of that. */
 function setNets(range: string, family: IpFamily): readonly string[] {
   const [address = '', length] = range.split('/');
   if (length === '0') return family === 'IPv6' ? ['::/1', '8000::/1'] : ['0.0.0.0/1', '128.0.0.0/1'];
-  if (length === undefined || length === (family === 'IPv6' ? '128' : '32')) return [address];
+  if (length === (family === 'IPv6' ? '128' : '32')) return [address];
   return [`${networkOf(address, Number(length), family)}/${length}`];
 }
 

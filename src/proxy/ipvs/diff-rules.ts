@@ -75,13 +75,20 @@ function leavingChains(saved: SavedTable, wished: ReadonlyMap<string, PacketChai
   });
   const names = candidates.map(([name]) => name);
   // The other canary is shared with the iptables mode.
-  const others = [...saved.keys()].some((name) => name.startsWith('KUBE-') && !names.includes(name));
+  const others = [...saved.keys()].some((name) => isProxyChain(name) && !names.includes(name));
   const takesCanary = names.includes(ipvsCanaryChain) && saved.has(canaryChain) && !wished.has(canaryChain) && !others;
   return takesCanary ? [...names, canaryChain] : names;
 }
+
+/** The kubelet's chains are called alike. */
+const isProxyChain = (name: string): boolean => /^KUBE-(?!KUBELET|FIREWALL$)/.test(name);
 
 const builtIn: ReadonlySet<string> = new Set(['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING']);
 
 const tagPattern = /--comment "(keelson ipvs [0-9a-f]{12})"/;
 const tagOf = (rule: string): string => tagPattern.exec(rule)?.[1] ?? '';
 export const isOurs = (rule: string): boolean => tagPattern.test(rule);
+
+/** `nat KUBE-SERVICES`, for each chain that a removal takes away. */
+export const removedChains = (saved: ReadonlyMap<string, SavedTable>): readonly string[] =>
+  [...saved].flatMap(([table, chains]) => leavingChains(chains, new Map()).map((name) => `${table} ${name}`));

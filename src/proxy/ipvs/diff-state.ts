@@ -127,27 +127,36 @@ export function touchAll(state: KernelState, wished: WishedState, excluded: read
 }
 
 /**
- * Virtual servers that only we can have made: on an address of our device, on a port that our sets have as a node
- * port, or for a mark of ours. An operator's own are none of these.
+ * Virtual servers that only we can have made: on an address of our device, on an address and port or node port that
+ * our sets have, or for a mark of ours. An operator's own are none of these.
  */
 export function ourServers(state: Pick<KernelState, 'servers' | 'addresses' | 'sets'>): readonly string[] {
   const nodePorts = new Set<string>();
+  const frontends = new Set<string>();
   for (const set of setRoles) {
+    const elements = state.sets.get(set)?.keys() ?? [];
+    if (frontendSets.includes(set)) for (const element of elements) frontends.add(element);
     if (!set.startsWith('KUBE-NODE-PORT-')) continue;
-    const protocol = set.slice(set.lastIndexOf('-') + 1);
-    for (const port of state.sets.get(set)?.keys() ?? []) nodePorts.add(`${flagOf[protocol]} ${port}`);
+    const protocol = set.slice(set.lastIndexOf('-') + 1).toLowerCase();
+    for (const port of elements) nodePorts.add(`${protocol}:${port}`);
   }
   const virtual = state.sets.get('KUBE-IPVS-IPS');
   return [...state.servers.keys()].filter((key) => {
     const mark = markOfKey(key);
     if (mark !== undefined) return isOutsideMark(mark);
     const { ip = '', port = '' } = addressOf(key) ?? {};
-    if (state.addresses.has(ip) || virtual?.has(ip)) return true;
-    return nodePorts.has(`${key.split(' ')[0]} ${port}`);
+    const at = `${protocolOf[key.split(' ')[0] ?? '']}:${port}`;
+    return state.addresses.has(ip) || virtual?.has(ip) || nodePorts.has(at) || frontends.has(`${ip},${at}`);
   });
 }
 
-const flagOf: Readonly<Record<string, string>> = { TCP: '-t', UDP: '-u', SCTP: '--sctp-service' };
+/** Every frontend with an address of its own is in one of these. */
+const frontendSets: readonly SetRole[] = [
+  ...(['KUBE-CLUSTER-IP', 'KUBE-EXTERNAL-IP', 'KUBE-EXTERNAL-IP-LOCAL'] as const),
+  ...(['KUBE-LOAD-BALANCER', 'KUBE-LOAD-BALANCER-LOCAL'] as const),
+];
+
+const protocolOf: Readonly<Record<string, string>> = { '-t': 'tcp', '-u': 'udp', '--sctp-service': 'sctp' };
 
 /** Whether the kernel has nothing of ours for a family. */
 export const isBare = (state: KernelState): boolean =>

@@ -198,12 +198,11 @@ export class IpvsBackend implements Backend {
   async #removeDrained(state: KernelState, signal: AbortSignal): Promise<number> {
     const now = this.#clock.monotonic();
     if (this.#draining.size === 0 || now - this.#lastDrainCheck < drainCheckMs) return 0;
-    this.#lastDrainCheck = now;
     const connections = await this.#kernel.connections(signal);
     const steps = decideDrained(this.#draining.values(), connections, now, drainBoundMs);
-    if (steps.length === 0) return 0;
-    await this.#kernel.writeServers(stepScripts(steps, 'IPv4').servers, signal);
+    if (steps.length > 0) await this.#kernel.writeServers(stepScripts(steps, 'IPv4').servers, signal);
     this.#commit(state, steps);
+    this.#lastDrainCheck = now;
     return steps.length;
   }
 

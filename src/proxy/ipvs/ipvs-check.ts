@@ -6,7 +6,7 @@ import { IpvsError, ipvsErrorOf, ipvsRefusal } from './ipvs-error.ts';
 
 const timeoutMs = 10_000;
 /** Names nothing that anybody has; made and removed at once. */
-const trialMark = '0x4bfffffe';
+const trialMark = String(0x4bfffffe);
 const trialDevice = 'keelson-trial';
 
 /** Why IPVS cannot carry Services here: programs, kernel, scheduler. Tries each on something nobody uses. */

@@ -73,7 +73,10 @@ export class IpvsKernel {
     throw failure ?? foreignDevice();
   }
 
-  /** Each run goes on after what is refused, and so do the others; throws what was refused first. */
+  /**
+   * Each run goes on after what is refused, and so do the others, except that members leave only when all else is
+   * done; throws what was refused first.
+   */
   async write(scripts: StepScripts, rules: string, signal: AbortSignal): Promise<void> {
     const failures: unknown[] = [];
     const attempt = async (input: string, run: () => Promise<unknown>) => {
@@ -90,8 +93,9 @@ export class IpvsKernel {
     await attempt(rules, () => this.writeRules(rules, signal));
     await attempt(scripts.servers, () => this.writeServers(scripts.servers, signal));
     await attempt(scripts.addresses, () => this.#run('ip', ['-force', '-batch', '-'], signal, scripts.addresses));
-    await attempt(scripts.leavingMembers, () => restoreSets(scripts.leavingMembers));
+    // Virtual servers are known for ours by the members that their frontends have.
     if (failures.length > 0) throw failures[0];
+    if (scripts.leavingMembers !== '') await restoreSets(scripts.leavingMembers);
   }
 
   async writeRules(script: string, signal: AbortSignal): Promise<void> {

@@ -1,19 +1,130 @@
 import type { Exec } from '../../host/exec.ts';
+import { isProgramMissing } from '../../host/exec.ts';
 import type { Remains } from '../backend.ts';
+import type { IpFamily } from '../read-service.ts';
+import type { SavedTable } from './diff-rules.ts';
+import { readRules, removedChains, rulesScript } from './diff-rules.ts';
+import { ourServers } from './diff-state.ts';
+import { IpvsError, ipvsRefusal } from './ipvs-error.ts';
+import type { KernelState } from './kernel-state.ts';
+import { deviceName, readAddresses, readServers, readSets, unfinishedDevice } from './kernel-state.ts';
+import { ipvsCanaryChain } from './packet-rules.ts';
+import type { SetRole } from './set-layout.ts';
+import { setName } from './set-layout.ts';
 
-/** What the IPVS mode may have left in the kernel. */
+const timeoutMs = 60_000;
+const maxOutputBytes = 512 * 1024 * 1024;
+const lockSeconds = '5';
+const families = ['IPv4', 'IPv6'] as const;
+
+interface FamilyRemains {
+  readonly family: IpFamily;
+  readonly servers: readonly string[];
+  readonly sets: readonly SetRole[];
+  readonly rules: ReadonlyMap<string, SavedTable>;
+}
+
+interface AllRemains {
+  readonly device: KernelState['device'];
+  readonly families: readonly FamilyRemains[];
+}
+
+/**
+ * What the IPVS mode may have left in the kernel: known by the alias of the device and by a chain of ours in the
+ * tables of the packet filter. Where there is neither, IPVS and IP sets are not asked for, because asking has the
+ * kernel load them.
+ */
 export class IpvsRemains implements Remains {
   readonly mode = 'ipvs';
+  readonly #exec: Pick<Exec, 'run'>;
 
-  constructor(_options: { readonly exec: Pick<Exec, 'run'> }) {}
-
-  async found(): Promise<readonly string[]> {
-    return [];
+  constructor({ exec }: { readonly exec: Pick<Exec, 'run'> }) {
+    this.#exec = exec;
   }
 
-  async remove(): Promise<void> {}
+  async found(signal: AbortSignal): Promise<readonly string[]> {
+    const { device, families: both } = await this.#read(signal);
+    const lines = both.flatMap(({ family, servers, sets, rules }) => [
+      ...(servers.length > 0 ? [`IPVS: ${servers.length} virtual servers of ${family}`] : []),
+      ...removedChains(rules).map((chain) => `${iptables(family)} chain ${chain}`),
+      ...sets.map((role) => `ipset ${setName(role, family)}`),
+    ]);
+    return [...lines, ...deviceNames(device).map((name) => `dummy device ${name}`)];
+  }
 
-  async conflicts(): Promise<readonly string[]> {
-    return [];
+  /** The device goes last, so that a removal that is interrupted is found again. */
+  async remove(signal: AbortSignal): Promise<void> {
+    const { device, families: both } = await this.#read(signal);
+    for (const { family, servers, sets, rules } of both) {
+      if (servers.length > 0) {
+        const { stderr } = await this.#run('ipvsadm', ['-R'], signal, servers.map((key) => `-D ${key}\n`).join(''));
+        if (stderr.trim() !== '') throw ipvsRefusal('ipvsadm', stderr);
+      }
+      // Chains first: a set that a rule looks into cannot go. The chain that tells of the rest goes with them.
+      const script = rulesScript(rules, []);
+      if (script !== '')
+        await this.#run(`${iptables(family)}-restore`, ['--noflush', '-w', lockSeconds], signal, script);
+      if (sets.length > 0) {
+        await this.#run(
+          'ipset',
+          ['restore'],
+          signal,
+          sets.map((role) => `destroy ${setName(role, family)}\n`).join(''),
+        );
+      }
+    }
+    for (const name of deviceNames(device)) await this.#run('ip', ['link', 'del', 'dev', name], signal);
+  }
+
+  async conflicts(signal: AbortSignal): Promise<readonly string[]> {
+    const device = readAddresses(await this.#read1('ip', ['-d', '-j', 'addr', 'show'], signal), 'IPv4').device;
+    return device === 'foreign' ? [`dummy device ${deviceName}`] : [];
+  }
+
+  async #read(signal: AbortSignal): Promise<AllRemains> {
+    const links = await this.#read1('ip', ['-d', '-j', 'addr', 'show'], signal);
+    const rules = new Map<IpFamily, ReadonlyMap<string, SavedTable>>();
+    for (const family of families) {
+      rules.set(family, readRules(await this.#read1(`${iptables(family)}-save`, [], signal)));
+    }
+    const { device } = readAddresses(links, 'IPv4');
+    const tables = [...rules.values()].flatMap((saved) => [...saved.values()]);
+    const isThere = deviceNames(device).length > 0 || tables.some((table) => table.has(ipvsCanaryChain));
+    if (!isThere) return { device, families: [] };
+    const servers = await this.#read1('ipvsadm', ['-Sn'], signal);
+    const saved = await this.#read1('ipset', ['save'], signal);
+    return {
+      device,
+      families: families.map((family) => {
+        // Another's device may have kube-proxy's addresses and sets, which are called as ours are.
+        const isOurs = device === 'ours';
+        const { addresses } = readAddresses(links, family);
+        const sets = readSets(saved, family);
+        const marked = sets.has('KEELSON-DROP') ? sets : new Map<SetRole, Map<string, string>>();
+        const all = { servers: readServers(servers, family), sets: marked };
+        const ours = ourServers({ ...all, addresses: isOurs ? addresses : new Set() });
+        return { family, servers: ours, sets: [...marked.keys()], rules: rules.get(family) ?? new Map() };
+      }),
+    };
+  }
+
+  /** '' where the program is not there, as then nobody can have used it. */
+  async #read1(file: string, args: readonly string[], signal: AbortSignal): Promise<string> {
+    try {
+      return (await this.#run(file, args, signal)).stdout;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (isProgramMissing(error)) return '';
+      throw new IpvsError('IpvsFailed', `${file} does not tell what is there`, { cause: error });
+    }
+  }
+
+  #run(file: string, args: readonly string[], signal: AbortSignal, input = '') {
+    return this.#exec.run(file, args, { signal, timeoutMs, input, maxOutputBytes });
   }
 }
+
+const iptables = (family: IpFamily): string => (family === 'IPv4' ? 'iptables' : 'ip6tables');
+
+const deviceNames = (device: KernelState['device']): readonly string[] =>
+  device === 'ours' ? [deviceName] : device === 'unfinished' ? [unfinishedDevice] : [];

@@ -17,17 +17,13 @@ export function touchMember(touched: Touched, set: SetRole, element: string): vo
   else touched.members.set(set, new Set([element]));
 }
 
-interface Counted {
-  count: number;
-  extension: string;
-}
-
 /** What all frontends together need: several may need the same address or set member, which goes with the last. */
 export class WishedState {
   readonly #compiled = new Map<string, Compiled>();
   readonly #servers = new Map<string, ReadonlyMap<string, WishedServer>>();
   readonly #addresses = new Map<string, number>();
-  readonly #members = new Map<SetRole, Map<string, Counted>>();
+  /** How many frontends want an element with an extension. */
+  readonly #members = new Map<SetRole, Map<string, Map<string, number>>>();
 
   get size(): number {
     return this.#compiled.size;
@@ -72,7 +68,8 @@ export class WishedState {
 
   /** The extension of a member; undefined: it shall not be one. */
   member(set: SetRole, element: string): string | undefined {
-    return this.#members.get(set)?.get(element)?.extension;
+    const extensions = this.#members.get(set)?.get(element);
+    return extensions && [...extensions.keys()].sort()[0];
   }
 
   elements(set: SetRole): Iterable<string> {
@@ -97,12 +94,13 @@ export class WishedState {
 
   #countMember({ set, element, extension }: Member, by: 1 | -1, touched: Touched): void {
     touchMember(touched, set, element);
-    const elements = this.#members.get(set) ?? new Map<string, Counted>();
+    const elements = this.#members.get(set) ?? new Map<string, Map<string, number>>();
     this.#members.set(set, elements);
-    const counted = elements.get(element) ?? { count: 0, extension };
-    counted.count += by;
-    if (by === 1) counted.extension = extension;
-    if (counted.count > 0) elements.set(element, counted);
+    const extensions = elements.get(element) ?? new Map<string, number>();
+    const count = (extensions.get(extension) ?? 0) + by;
+    if (count > 0) extensions.set(extension, count);
+    else extensions.delete(extension);
+    if (extensions.size > 0) elements.set(element, extensions);
     else elements.delete(element);
   }
 }
