@@ -26,21 +26,26 @@ export class Complaints {
 
   /** All that `finder` finds now; what it found before and does not any more is forgotten. */
   found(finder: string, faults: readonly Fault[], message: string): void {
-    const before = this.#byFinder.get(finder);
-    if (!before && faults.length === 0) return;
-    const now = new Set(faults.map(keyOf));
-    const fresh = faults.filter((fault) => !this.#found.has(keyOf(fault)));
-    for (const key of now) if (!before?.has(key)) this.#found.set(key, (this.#found.get(key) ?? 0) + 1);
-    for (const key of before ?? []) if (!now.has(key)) this.#lost(key);
-    if (now.size > 0) this.#byFinder.set(finder, now);
-    else this.#byFinder.delete(finder);
-    for (const [about, texts] of Map.groupBy(fresh, (fault) => fault.about)) {
+    for (const [about, texts] of Map.groupBy(this.news(finder, faults), (fault) => fault.about)) {
       const details = texts
         .slice(0, maxShown)
         .map((fault) => fault.text)
         .join('; ');
       this.#log.warn({ about, details }, message);
     }
+  }
+
+  /** As `found`, for who says it himself: what nobody had found. */
+  news(finder: string, faults: readonly Fault[]): readonly Fault[] {
+    const before = this.#byFinder.get(finder);
+    if (!before && faults.length === 0) return [];
+    const now = new Set(faults.map(keyOf));
+    const fresh = faults.filter((fault) => !this.#found.has(keyOf(fault)));
+    for (const key of now) if (!before?.has(key)) this.#found.set(key, (this.#found.get(key) ?? 0) + 1);
+    for (const key of before ?? []) if (!now.has(key)) this.#lost(key);
+    if (now.size > 0) this.#byFinder.set(finder, now);
+    else this.#byFinder.delete(finder);
+    return fresh;
   }
 
   #lost(key: string): void {

@@ -109,7 +109,7 @@ export class Proxier {
   #routesLoopback = false;
   /** Replaced when a sync begins and when it ends. */
   #passes = { begun: 0, ended: 0 };
-  #failure: string | undefined;
+  #isBroken = false;
 
   constructor(options: ProxierOptions) {
     const { exec, clock, log } = options;
@@ -275,8 +275,9 @@ export class Proxier {
     const { services, endpoints } = this.pending;
     this.#health?.updated();
     if (services + endpoints > 0) this.#health?.queued();
-    if (this.#failure !== undefined) this.#log.info({}, 'Services are programmed again');
-    this.#failure = undefined;
+    if (this.#isBroken) this.#log.info({ family: this.#family }, 'Services are programmed again');
+    this.#isBroken = false;
+    this.#complaints.news(`${this.#family} sync`, []);
     this.#markSynced();
     this.#catchUp.wrote(mark);
   }
@@ -432,9 +433,9 @@ export class Proxier {
   #failed(error: unknown): void {
     this.#health?.queued();
     this.#metrics?.failures?.inc(this.#family);
-    const failure = messageOf(error);
-    if (failure === this.#failure) return;
-    this.#failure = failure;
+    this.#isBroken = true;
+    const fault = { about: 'the kernel', text: messageOf(error) };
+    if (this.#complaints.news(`${this.#family} sync`, [fault]).length === 0) return;
     this.#log.error(errorFields(error), 'Services are not in step with the kernel; trying again');
   }
 
