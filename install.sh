@@ -487,6 +487,9 @@ uninstall() {
     fi
 
     say 'Removing its network and cgroups'
+    if [[ -x $prefix/bin/keelson ]]; then
+        $prefix/bin/keelson cleanup --root-dir "$rootdir" >/dev/null || note 'some rules of Services are left: see above'
+    fi
     if has nft; then
         while read -r _ kind value; do
             [[ $value != keelson* ]] || nft delete table "$kind" "$value"
