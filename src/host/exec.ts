@@ -66,9 +66,11 @@ const debianPackage: Readonly<Record<string, string>> = {
   ip: 'iproute2',
   ip6tables: 'iptables',
   'ip6tables-restore': 'iptables',
+  'ip6tables-save': 'iptables',
   ipset: 'ipset',
   iptables: 'iptables',
   'iptables-restore': 'iptables',
+  'iptables-save': 'iptables',
   ipvsadm: 'ipvsadm',
   modprobe: 'kmod',
   mount: 'mount',
@@ -77,6 +79,7 @@ const debianPackage: Readonly<Record<string, string>> = {
   'systemd-notify': 'systemd',
   systemctl: 'systemd',
   umount: 'mount',
+  unshare: 'util-linux',
 };
 
 const defaultMaxOutput = 4 * 1024 * 1024;

@@ -57,6 +57,12 @@ export class ConntrackCleaner {
     this.remove(staleAmong(flows, (ip, port) => routeOf(frontendKey({ ip, protocol: 'UDP', port }))));
   }
 
+  /** Queues the flows that there are now and `isStale` says so of. A failure costs only time. */
+  async removeWhere(isStale: (flow: TrackedFlow) => boolean, signal: AbortSignal): Promise<void> {
+    const flows = (await this.#list(signal)) ?? [];
+    this.remove(flows.filter(isStale).map(({ ip, port, answersFrom }) => ({ ip, port, endpoint: answersFrom })));
+  }
+
   async run(signal: AbortSignal): Promise<void> {
     signal.addEventListener('abort', () => this.#wake(), { once: true });
     while (!signal.aborted) {

@@ -4,6 +4,7 @@ import type { PortProtocol } from '../api/core-v1.ts';
 import type { Route } from './route-services.ts';
 import type { StaleFlows } from './stale-flows.ts';
 import { staleAmong, staleFlows } from './stale-flows.ts';
+import { relayAddress } from './userspace/compile-portals.ts';
 
 const at = (number: number) => ({ ip: `10.244.0.${number}`, port: 5353 });
 
@@ -67,6 +68,7 @@ test('of the flows that a start finds, those that no route leads to are stale', 
     flow('192.0.2.1', 30053, at(1)),
     flow('198.51.100.1', 30053, { ip: '198.51.100.1', port: 30053 }),
     flow('198.51.100.1', 53, at(9)),
+    flow('10.96.0.1', 53, { ip: relayAddress.IPv4, port: 40_000 }),
   ];
   const found = staleAmong([...kept, ...gone], (ip, port) => routes.get(`${ip} ${port}`));
   assert.deepEqual(found, [

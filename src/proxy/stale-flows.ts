@@ -1,6 +1,7 @@
 import type { Route, Target } from './route-services.ts';
 import { nodeAddress } from './route-services.ts';
 import type { RouteChange } from './route-table.ts';
+import { relayAddress } from './userspace/compile-portals.ts';
 
 /** UDP flows to a virtual address that lead to `endpoint`; undefined: those that were never translated. */
 export interface StaleFlows {
@@ -36,7 +37,8 @@ export function staleFlows({ previous, current }: RouteChange): readonly StaleFl
 
 /**
  * Which of the flows that a start finds are stale by the routes that hold now: endpoints that went while nobody
- * looked. A flow to a node port's number that was never translated may be to anywhere, and is left alone.
+ * looked. A flow to a node port's number that was never translated may be to anywhere, and is left alone; so is one to
+ * a relay, which has all endpoints behind it.
  */
 export function staleAmong(
   flows: Iterable<TrackedFlow>,
@@ -45,7 +47,7 @@ export function staleAmong(
   return [...flows].flatMap(({ ip, port, answersFrom }): readonly StaleFlows[] => {
     const isTranslated = answersFrom.ip !== ip || answersFrom.port !== port;
     const route = routeOf(ip, port) ?? (isTranslated ? routeOf(nodeAddress, port) : undefined);
-    if (!route) return [];
+    if (!route || isRelay(answersFrom.ip)) return [];
     const targets = targetsOf(route);
     if (targets.has(keyOf(answersFrom)) || (!isTranslated && targets.size === 0)) return [];
     return [{ ip, port, endpoint: isTranslated ? answersFrom : undefined }];
@@ -58,3 +60,5 @@ function targetsOf(route: Route | undefined): ReadonlyMap<string, Target> {
 }
 
 const keyOf = ({ ip, port }: { readonly ip: string; readonly port: number }): string => `${ip} ${port}`;
+
+const isRelay = (ip: string): boolean => Object.values(relayAddress).includes(ip);

@@ -53,6 +53,13 @@ export class PortalRulesInKernel {
     if (await this.hasAddress(signal)) await this.#ip(['addr', 'del', this.#address, 'dev', 'lo'], signal);
   }
 
+  /** Forgets UDP flows to relays, so that their clients find the way that there is now. Fails when there are none. */
+  async endFlows(signal: AbortSignal): Promise<void> {
+    const family = this.#family === 'IPv4' ? 'ipv4' : 'ipv6';
+    const args = ['-D', '-f', family, '-p', 'udp', '--reply-src', relayAddress[this.#family]];
+    await this.#exec.run('conntrack', args, { signal, timeoutMs: addressTimeoutMs });
+  }
+
   async #readTable(table: PortalTable, signal: AbortSignal): Promise<SavedTable> {
     return parseSaved(table, await this.save(table, signal));
   }

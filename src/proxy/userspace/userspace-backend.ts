@@ -7,7 +7,7 @@ import type { Backend, Routes, SyncOutcome, Wish } from '../backend.ts';
 import { ConntrackCleaner } from '../conntrack.ts';
 import type { IpFamily } from '../read-service.ts';
 import type { Route } from '../route-services.ts';
-import type { StaleFlows } from '../stale-flows.ts';
+import type { StaleFlows, TrackedFlow } from '../stale-flows.ts';
 import type { RelayWish } from './compile-portals.ts';
 import { compilePortals, compileRoute, relayAddress, relaysOf } from './compile-portals.ts';
 import type { SavedTables } from './diff-portals.ts';
@@ -52,6 +52,8 @@ export class UserspaceBackend implements Backend {
   #kernel: SavedTables | undefined;
   /** Ports of relays that UDP flows to a frontend may have been led to. */
   #udpPorts: ReadonlyMap<string, UdpPorts> = new Map();
+  /** Whether UDP flows to relays of another life have been ended. */
+  #isAdopted = false;
   #saidUnserved = '';
 
   constructor({ exec, log, clock, family, sockets }: UserspaceOptions) {
@@ -89,7 +91,7 @@ export class UserspaceBackend implements Backend {
     const kernel = await this.#read(routes, signal);
     if (!kernel) return [];
     const anyPort = this.#relays.isEmpty;
-    const wanted = compilePortals(allOf(routes), rules, anyPort ? () => 0 : this.#relays.portOf);
+    const wanted = compilePortals(allOf(routes), rules, (key) => this.#relays.portOf(key) ?? 0);
     const lines = portalDiff(kernel, wanted, (line) =>
       anyPort ? line.replace(/(--to-destination \S+):\d+$/, '$1:…') : line,
     );
@@ -128,6 +130,8 @@ export class UserspaceBackend implements Backend {
     this.#kernel = savedOf(wanted);
     if (writes > 0 && cause === 'periodic') this.#log.warn({}, 'another program changed the rules; repaired');
     this.#cleanUp(all, relays);
+    if (!this.#isAdopted) await this.#cleaner.removeWhere((flow) => this.#isLost(flow), signal);
+    this.#isAdopted = true;
     if (errors.length > 0) throw notOpen(errors);
     return { isFull: !known, writes };
   }
@@ -164,6 +168,12 @@ export class UserspaceBackend implements Backend {
     }
     this.#saidUnserved = said;
     return wanted;
+  }
+
+  /** Whether a flow leads to a relay that is not there. */
+  #isLost({ answersFrom }: TrackedFlow): boolean {
+    if (answersFrom.ip !== relayAddress[this.#family]) return false;
+    return ![...this.#udpPorts.values()].some(({ ports }) => ports.has(answersFrom.port));
   }
 
   /** Now that no rule leads there any more: closes relays, and ends UDP flows that would go on to where they were. */

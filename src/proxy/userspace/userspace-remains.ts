@@ -44,7 +44,12 @@ export class UserspaceRemains implements Remains {
       }
       const script = scripts.join('');
       if (script !== '') await rules.restore(script, signal);
-      if (await this.#hasAddress(family, signal)) await rules.removeAddress(signal);
+      if (!(await this.#hasAddress(family, signal))) continue;
+      await rules.removeAddress(signal);
+      await rules.endFlows(signal).catch((error) => {
+        // They end by their timeout, once their clients are at rest.
+        if (signal.aborted) throw error;
+      });
     }
   }
 
