@@ -161,7 +161,11 @@ export function describeIpvsContract(name: string, execOf: () => Exec): void {
     test('all that is left can be found and removed', async () => {
       const remains = new IpvsRemains({ exec });
       const found = await remains.found(never);
-      for (const part of ['dummy device kube-ipvs0', 'ipset KUBE-CLUSTER-IP', 'iptables chain nat KUBE-SERVICES']) {
+      for (const part of [
+        'dummy device kube-ipvs0',
+        'ipset KUBE-CLUSTER-IP',
+        'iptables chain nat KEELSON-IPVS-SERVICES',
+      ]) {
         assert.ok(found.includes(part), found.join('\n'));
       }
       await remains.remove(never);

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { PacketChain } from './packet-rules.ts';
-import { canaryChain, ipvsCanaryChain, ruleTag, ruleText } from './packet-rules.ts';
+import { ipvsCanaryChain, ruleTag, ruleText } from './packet-rules.ts';
 
 /** Chains of one table: for each, its rules as iptables-save prints them. */
 export type SavedTable = ReadonlyMap<string, readonly string[]>;
@@ -68,20 +68,12 @@ function tableScript(saved: SavedTable, wished: readonly PacketChain[]): readonl
 function leavingChains(saved: SavedTable, wished: ReadonlyMap<string, PacketChain>): readonly string[] {
   const foreign = [...saved.values()].flat().filter((rule) => !isOurs(rule));
   const isFree = (name: string) => !foreign.some((rule) => new RegExp(`-[jg] ${name}( |$)`).test(rule));
-  const candidates = [...saved].filter(([name, rules]) => {
-    if (wished.has(name) || builtIn.has(name)) return false;
-    if (name === ipvsCanaryChain) return true;
-    return rules.length > 0 && rules.every(isOurs) && isFree(name);
+  return [...saved].flatMap(([name, rules]) => {
+    if (wished.has(name) || builtIn.has(name)) return [];
+    const isEmptied = rules.length > 0 && rules.every(isOurs) && isFree(name);
+    return name === ipvsCanaryChain || isEmptied ? [name] : [];
   });
-  const names = candidates.map(([name]) => name);
-  // The other canary is shared with the iptables mode.
-  const others = [...saved.keys()].some((name) => isProxyChain(name) && !names.includes(name));
-  const takesCanary = names.includes(ipvsCanaryChain) && saved.has(canaryChain) && !wished.has(canaryChain) && !others;
-  return takesCanary ? [...names, canaryChain] : names;
 }
-
-/** The kubelet's chains are called alike. */
-const isProxyChain = (name: string): boolean => /^KUBE-(?!KUBELET|FIREWALL$)/.test(name);
 
 const builtIn: ReadonlySet<string> = new Set(['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING']);
 

@@ -21,16 +21,15 @@ export interface PacketChain {
   readonly rules: readonly PacketRule[];
 }
 
-/** An empty chain in each table that we write, which says that its KUBE- chains are not kube-proxy's. */
-export const canaryChain = 'KEELSON-CANARY';
-/** The same, and that they are those of this mode. */
+/** An empty chain in each table that we write: says that this mode is or was in use. */
 export const ipvsCanaryChain = 'KEELSON-IPVS-CANARY';
 
 /**
  * The few rules around IPVS; which Services there are is in the sets alone, so these change with the configuration
  * only. A packet of a new connection meets, in this order: in mangle, who may come in at all, what clients from
  * outside get, what nobody gets; in nat, who is masqueraded; then IPVS. A packet of this host meets IPVS before the
- * filter table, which is why what is dropped is dropped in mangle.
+ * filter table, which is why what is dropped is dropped in mangle. Chains have kube-proxy's names, except where the
+ * iptables mode has a chain of that name: for a moment both modes are in place, and then one of them is removed.
  */
 export function packetRules(rules: TrafficRules): readonly PacketChain[] {
   return [...mangleChains(rules), ...natChains(rules), ...filterChains(rules)];
@@ -49,10 +48,7 @@ const own = (table: TableName, name: string, rules: readonly PacketRule[]): Pack
 const jump = (table: TableName, name: string, rules: readonly PacketRule[]): PacketChain => ({
   ...{ table, name, kind: 'jump', rules },
 });
-const canaries = (table: TableName): readonly PacketChain[] => [
-  own(table, canaryChain, []),
-  own(table, ipvsCanaryChain, []),
-];
+const canary = (table: TableName): PacketChain => own(table, ipvsCanaryChain, []);
 
 /** Matches members of a set; most are of destination and port. */
 const inSet = (family: IpFamily, role: SetRole, fields = 'dst,dst'): string =>
@@ -64,7 +60,7 @@ function mangleChains(rules: TrafficRules): readonly PacketChain[] {
   // The masquerade bit may have been put to it since.
   const clear = hex(~(1 << rules.masqueradeBit));
   return [
-    ...canaries('mangle'),
+    canary('mangle'),
     own('mangle', 'KUBE-SOURCE-RANGES-FIREWALL', [
       rule(set('KUBE-LOAD-BALANCER-SOURCE-CIDR', 'dst,dst,src'), '-j RETURN'),
       rule('', '-j DROP'),
@@ -95,12 +91,12 @@ function localSources({ local }: TrafficRules): readonly string[] {
 function natChains(rules: TrafficRules): readonly PacketChain[] {
   const { family, masqueradeAll } = rules;
   const set = (role: SetRole, fields?: string) => inSet(family, role, fields);
-  const masquerade = '-j KUBE-MARK-MASQ';
+  const masquerade = '-j KEELSON-IPVS-MARK-MASQ';
   const bit = bitOf(rules);
   const protocols = ['TCP', 'UDP', 'SCTP'] as const;
   return [
-    ...canaries('nat'),
-    own('nat', 'KUBE-MARK-MASQ', [rule('', `-j MARK --set-xmark ${bit}/${bit}`)]),
+    canary('nat'),
+    own('nat', 'KEELSON-IPVS-MARK-MASQ', [rule('', `-j MARK --set-xmark ${bit}/${bit}`)]),
     own('nat', 'KEELSON-IPVS-INTERNAL', [
       // A process of the host that asks a virtual address has that address as its own.
       rule(fromHost, masquerade),
@@ -119,7 +115,7 @@ function natChains(rules: TrafficRules): readonly PacketChain[] {
         ];
       }),
     ),
-    own('nat', 'KUBE-SERVICES', [
+    own('nat', 'KEELSON-IPVS-SERVICES', [
       // What is for clients from outside shows their address; another bit would hide the mark from IPVS.
       rule(`-m mark --mark ${marked(rules)}`, '-j RETURN'),
       rule(set('KUBE-CLUSTER-IP'), '-j KEELSON-IPVS-INTERNAL'),
@@ -132,16 +128,16 @@ function natChains(rules: TrafficRules): readonly PacketChain[] {
         '-j KUBE-NODE-PORT',
       ),
     ]),
-    own('nat', 'KUBE-POSTROUTING', [
+    own('nat', 'KEELSON-IPVS-POSTROUTING', [
       rule(set('KUBE-LOOP-BACK', 'dst,dst,src'), '-j MASQUERADE'),
       rule(`-m mark ! --mark ${bit}/${bit}`, '-j RETURN'),
       // Cleared, so that a packet which passes again (through a tunnel, say) is not masqueraded twice.
       rule('', `-j MARK --set-xmark 0x0/${bit}`),
       rule('', '-j MASQUERADE --random-fully'),
     ]),
-    jump('nat', 'PREROUTING', [rule('', '-j KUBE-SERVICES')]),
-    jump('nat', 'OUTPUT', [rule('', '-j KUBE-SERVICES')]),
-    jump('nat', 'POSTROUTING', [rule('', '-j KUBE-POSTROUTING')]),
+    jump('nat', 'PREROUTING', [rule('', '-j KEELSON-IPVS-SERVICES')]),
+    jump('nat', 'OUTPUT', [rule('', '-j KEELSON-IPVS-SERVICES')]),
+    jump('nat', 'POSTROUTING', [rule('', '-j KEELSON-IPVS-POSTROUTING')]),
   ];
 }
 
@@ -156,7 +152,7 @@ function filterChains(rules: TrafficRules): readonly PacketChain[] {
     family === 'IPv4' ? ['icmp', 'icmp-port-unreachable'] : (['ipv6-icmp', 'icmp6-port-unreachable'] as const);
   const martians = rule('! -s 127.0.0.0/8 -d 127.0.0.0/8 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT', '-j DROP');
   return [
-    ...canaries('filter'),
+    canary('filter'),
     // The host has every virtual address, but what listens on all its addresses is not for everybody who asks there.
     own('filter', 'KUBE-IPVS-FILTER', [
       ...served.map((role) => rule(inSet(family, role), '-j RETURN')),
