@@ -9,6 +9,7 @@ import type { ProxyMode } from '../proxy/backend.ts';
 import { healthAnswers, metricsAnswers } from '../proxy/proxy-answers.ts';
 import type { ProxyHealth } from '../proxy/proxy-health.ts';
 import { PlainServer, type PlainServerOptions } from '../server/plain-server.ts';
+import { maxProfileSeconds, type Profiles, takeProfiles } from '../server/profiles.ts';
 import type { Metrics } from './metrics-part.ts';
 
 export interface ProxyPortsInput {
@@ -31,20 +32,37 @@ export async function serveProxyPorts(input: ProxyPortsInput, signal: AbortSigna
   const { healthzBindAddress, metricsBindAddress, bindAddressHardFail: failsHard } = config.proxy;
   healthMetrics(proxySlis, [{ name: 'ping', problem: () => undefined }]);
   const kind = 'KubeProxyConfiguration';
-  const server = (place: string, keys: string, what: string, answer: PlainServerOptions['answer']) => {
+  const server = (place: string, keys: string, what: string, answer: PlainServerOptions['answer'], patient = {}) => {
     const { address, port } = splitIpPort(place);
     const all = allAddresses(address, input.hasIpv6);
-    return new PlainServer({ address: all, port, keys, kind, what, answer, failsHard, clock, log });
+    return new PlainServer({ address: all, port, keys, kind, what, answer, failsHard, clock, log, ...patient });
   };
   const asked = healthAnswers({ health, node, clock, registry: proxy });
   const inForce = printProxyConfig({ ...config.proxy, mode });
   const shown = metricsAnswers({ registry: proxy, slis: proxySlis, config: inForce, mode });
+  const profiles = config.proxy.enableProfiling ? takeProfiles(clock) : undefined;
+  const patient = profiles ? { patienceMs: (maxProfileSeconds + 10) * 1000 } : {};
   await Promise.all([
     server(healthzBindAddress, 'healthzBindAddress', "the proxy's health", asked).run(signal),
-    server(metricsBindAddress, 'metricsBindAddress', "the proxy's metrics", shown).run(signal),
+    server(metricsBindAddress, 'metricsBindAddress', "the proxy's metrics", withProfiles(shown, profiles), patient).run(
+      signal,
+    ),
   ]);
 }
 
 /** Go takes an address that stands for all of one family for all of both; so do load balancers that know the port. */
 const allAddresses = (address: string, hasIpv6: boolean): string =>
   address === '0.0.0.0' || address === '::' ? (hasIpv6 ? '::' : '0.0.0.0') : address;
+
+const pprof = '/debug/pprof/';
+
+function withProfiles(
+  shown: PlainServerOptions['answer'],
+  profiles: Profiles | undefined,
+): PlainServerOptions['answer'] {
+  if (!profiles) return shown;
+  return async (path, query, signal) => {
+    if (!path.startsWith(pprof)) return shown(path, query, signal);
+    return { status: 200, ...(await profiles(path.slice(pprof.length), query, signal)) };
+  };
+}

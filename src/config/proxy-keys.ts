@@ -28,7 +28,7 @@ export const proxyKeys = {
   healthzBindAddress: key(ipPort, '0.0.0.0:10256', 'now'),
   metricsBindAddress: key(ipPort, '127.0.0.1:10249', 'now'),
   bindAddressHardFail: key(boolean, false, 'now'),
-  enableProfiling: key(boolean, false, 'later'),
+  enableProfiling: key(boolean, false, 'now'),
   /** Nothing is hidden here: whatever it says is fulfilled. */
   showHiddenMetricsForVersion: key(string, '', 'now'),
   /** `userspace` is ours beside upstream's; '' chooses what the kernel has. */

@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import { FakeClock } from '../lib/fake-clock.ts';
 import { type Log, silentLog } from '../lib/log.ts';
+import { HttpError } from './endpoint.ts';
 import { PlainServer, type PlainServerOptions } from './plain-server.ts';
 
 interface Said {
@@ -47,6 +48,7 @@ test('answers, and what is no answer', async () => {
   const served = Promise.withResolvers<void>();
   const answer: PlainServerOptions['answer'] = (path, query) => {
     if (path === '/echo') return { status: 200, text: query.get('word') ?? '' };
+    if (path === '/busy') throw new HttpError(409, 'another one\n');
     if (path === '/broken') throw new Error('it is broken');
     return path === '/json' ? { status: 503, text: '{}', contentType: 'application/json' } : undefined;
   };
@@ -61,6 +63,7 @@ test('answers, and what is no answer', async () => {
   assert.deepEqual(await ask(port, 'POST', '/json'), { status: 405, type: plain, text: 'Method Not Allowed\n' });
   assert.deepEqual(await ask(port, 'GET', '/'), { status: 404, type: plain, text: '404 page not found\n' });
   assert.deepEqual(await ask(port, 'GET', '/broken'), { status: 500, type: plain, text: 'it is broken\n' });
+  assert.deepEqual(await ask(port, 'GET', '/busy'), { status: 409, type: plain, text: 'another one\n' });
   life.abort();
   await over;
   await assert.rejects(ask(port, 'GET', '/json'), /ECONNREFUSED/);
@@ -92,4 +95,15 @@ test('a port that is taken is told of once, with who has it, and had as soon as 
   assert.match(said[0] ?? '', /set healthzBindAddress of the KubeProxyConfiguration;/);
   life.abort();
   await over;
+});
+
+test('a port that is taken ends it where that is asked for', async () => {
+  const holder = createServer();
+  await new Promise<void>((resolve) => holder.listen(0, '127.0.0.1', resolve));
+  const { port } = holder.address() as AddressInfo;
+  const place = { address: '127.0.0.1', port, keys: 'healthzBindAddress', kind: 'KubeProxyConfiguration', what: 'x' };
+  const common = { clock: new FakeClock(), log: silentLog, failsHard: true };
+  const server = new PlainServer({ ...place, ...common, answer: () => undefined });
+  await assert.rejects(server.run(new AbortController().signal), { code: 'PortTaken' });
+  await new Promise((resolve) => holder.close(resolve));
 });

@@ -4,6 +4,7 @@ import type { Clock } from '../lib/clock.ts';
 import { errorFields, isAbort, messageOf } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { answerText } from './answer.ts';
+import { HttpError } from './endpoint.ts';
 import { listen } from './listen.ts';
 
 export interface PlainAnswer {
@@ -26,14 +27,20 @@ export interface PlainServerOptions {
   readonly kind: string;
   /** What is served, for the log. */
   readonly what: string;
-  /** Undefined: there is nothing at this path. */
-  readonly answer: (path: string, query: URLSearchParams) => Promise<PlainAnswer | undefined> | PlainAnswer | undefined;
+  /** Undefined: there is nothing at this path. The signal aborts when the client is gone; an HttpError is an answer too. */
+  readonly answer: (
+    path: string,
+    query: URLSearchParams,
+    signal: AbortSignal,
+  ) => Promise<PlainAnswer | undefined> | PlainAnswer | undefined;
+  /** How long an answer may take; default ten seconds. Milliseconds. */
+  readonly patienceMs?: number;
   readonly clock: Clock;
   readonly log: Log;
 }
 
 const maxConnections = 64;
-const patienceMs = 10_000;
+const defaultPatienceMs = 10_000;
 const retry = { initialMs: 1_000, maxMs: 30_000 } as const;
 
 /** Plain HTTP, reading only, for whoever can reach the port: short answers, few connections, little patience. */
@@ -76,28 +83,32 @@ export class PlainServer {
   #createServer(): Server {
     const server = createServer(
       {
-        headersTimeout: patienceMs,
-        requestTimeout: patienceMs,
+        headersTimeout: defaultPatienceMs,
+        requestTimeout: defaultPatienceMs,
         connectionsCheckingInterval: 2_000,
         maxHeaderSize: 16 * 1024,
       },
       (request, response) => void this.#answer(request, response),
     );
     server.maxConnections = maxConnections;
-    server.setTimeout(patienceMs);
+    server.setTimeout(this.#o.patienceMs ?? defaultPatienceMs);
     return server;
   }
 
   async #answer({ method, url = '' }: IncomingMessage, response: ServerResponse): Promise<void> {
+    const gone = new AbortController();
+    response.on('close', () => gone.abort());
     try {
       const [path = '', query = ''] = url.split('?');
-      const answer = await this.#o.answer(path, new URLSearchParams(query));
+      const answer = await this.#o.answer(path, new URLSearchParams(query), gone.signal);
       if (!answer) return answerText(response, 404, '404 page not found\n');
       if (method !== 'GET' && method !== 'HEAD')
         return answerText(response, 405, 'Method Not Allowed\n', { allow: 'GET, HEAD' });
       const { status, text, contentType, headers } = answer;
       answerText(response, status, text, { ...headers, ...(contentType ? { 'content-type': contentType } : {}) });
     } catch (error) {
+      if (gone.signal.aborted) return;
+      if (error instanceof HttpError) return answerText(response, error.status, error.body);
       this.#o.log.error({ what: this.#o.what, ...errorFields(error) }, 'a request failed');
       answerText(response, 500, `${messageOf(error)}\n`);
     }

@@ -1,10 +1,12 @@
 import { Session } from 'node:inspector/promises';
 import type { Clock } from '../lib/clock.ts';
-import { answerJson, answerText } from './answer.ts';
-import { type Endpoint, HttpError, type ServedRequest } from './endpoint.ts';
+import { answerText } from './answer.ts';
+import { type Endpoint, HttpError } from './endpoint.ts';
 
 const defaultSeconds = 30;
-const maxSeconds = 300;
+/** The longest that a profile takes. */
+export const maxProfileSeconds = 300;
+const plain = 'text/plain; charset=utf-8';
 const index = `/debug/pprof/
 
 Profiles of keelson, in the formats of Chrome's developer tools and Visual Studio Code:
@@ -13,54 +15,71 @@ heap?seconds=30     who allocates memory that is still in use at the end (save a
 cmdline             how keelson was started
 `;
 
+export interface Profile {
+  readonly text: string;
+  readonly contentType: string;
+}
+
+/** What stands below `/debug/pprof/` at `name`. Throws an HttpError where nothing can be had. */
+export type Profiles = (name: string, query: URLSearchParams, signal: AbortSignal) => Promise<Profile>;
+
 /**
  * `/debug/pprof/`: at upstream's paths, in the formats of this runtime. Neither profile holds any value of
  * the program, only names of functions and figures. One is taken at a time.
  */
-export function profileEndpoint(clock: Clock): Endpoint {
+export function takeProfiles(clock: Clock): Profiles {
   let busy = false;
   const take = async (
-    request: ServedRequest,
+    query: URLSearchParams,
+    signal: AbortSignal,
     profile: (session: Session, wait: () => Promise<void>) => Promise<object>,
-  ) => {
+  ): Promise<Profile> => {
     if (busy) throw new HttpError(409, 'another profile is being taken\n');
-    const seconds = secondsOf(request);
+    const seconds = secondsOf(query);
     busy = true;
     const session = new Session();
     session.connect();
     try {
       // Whoever goes away does not want the rest.
-      return JSON.stringify(await profile(session, () => clock.sleep(seconds * 1000, request.signal)));
+      const taken = await profile(session, () => clock.sleep(seconds * 1000, signal));
+      return { text: JSON.stringify(taken), contentType: 'application/json' };
     } finally {
       session.disconnect();
       busy = false;
     }
   };
+  return async (name, query, signal) => {
+    switch (name) {
+      case '':
+        return { text: index, contentType: plain };
+      case 'profile':
+        return take(query, signal, cpuProfile);
+      case 'heap':
+        return take(query, signal, heapProfile);
+      case 'cmdline':
+        return { text: process.argv.join('\0'), contentType: plain };
+      default:
+        throw new HttpError(404, 'Unknown profile\n');
+    }
+  };
+}
+
+export function profileEndpoint(clock: Clock): Endpoint {
+  const profiles = takeProfiles(clock);
   return {
     path: '/debug/pprof/*',
     methods: ['GET'],
-    handle: async (request, response) => {
-      switch (request.params['*']) {
-        case '':
-          return answerText(response, 200, index);
-        case 'profile':
-          return answerJson(response, await take(request, cpuProfile));
-        case 'heap':
-          return answerJson(response, await take(request, heapProfile));
-        case 'cmdline':
-          return answerText(response, 200, process.argv.join('\0'));
-        default:
-          throw new HttpError(404, 'Unknown profile\n');
-      }
+    handle: async ({ params, url, signal }, response) => {
+      const { text, contentType } = await profiles(params['*'] ?? '', url.searchParams, signal);
+      answerText(response, 200, text, { 'content-type': contentType });
     },
   };
 }
 
-function secondsOf({ url }: ServedRequest): number {
-  const text = url.searchParams.get('seconds') ?? `${defaultSeconds}`;
-  const seconds = Number(text);
-  if (!(seconds > 0 && seconds <= maxSeconds))
-    throw new HttpError(400, `seconds must be above 0 and at most ${maxSeconds}\n`);
+function secondsOf(query: URLSearchParams): number {
+  const seconds = Number(query.get('seconds') ?? `${defaultSeconds}`);
+  if (!(seconds > 0 && seconds <= maxProfileSeconds))
+    throw new HttpError(400, `seconds must be above 0 and at most ${maxProfileSeconds}\n`);
   return seconds;
 }
 
