@@ -20,7 +20,7 @@ export function svcDiff(
   const inStep = answer.items.every(({ lines }) => lines.length === 0);
   if (output === 'json') return { inStep, text: JSON.stringify(answer, undefined, 2) };
   const text = answer.items.flatMap(({ mode, family, lines, isMoving }) => [
-    `${mode}, ${family}: ${lines.length === 0 ? 'in step' : `${lines.length} lines`}`,
+    `${mode}, ${family}: ${lines.length === 0 ? 'in step' : `${lines.length} line${lines.length === 1 ? '' : 's'}`}`,
     ...lines,
     ...(isMoving && lines.length > 0 ? ['  Services were programmed meanwhile: some of it may be on its way'] : []),
   ]);

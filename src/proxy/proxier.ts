@@ -236,6 +236,8 @@ export class Proxier {
   sourcesSynced(): void {
     this.#sourcesSynced = true;
     this.#queue();
+    // What ran before this only found that there was nothing to do yet: `minSyncPeriodMs` is not for that.
+    this.#runner.hurry();
   }
 
   /** How many changes the kernel does not have yet. */

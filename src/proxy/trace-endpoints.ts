@@ -52,7 +52,11 @@ function noEndpoints({ service, portName, protocol, family, told, slices }: Serv
     const types = [...new Set(slices.map((slice) => slice.addressType))].join(' and ');
     return step(`its EndpointSlices hold ${types} addresses, none of ${family}`, namesOf(slices), 'addressType');
   }
-  if (told.length === 0) return step('its EndpointSlices name no port, as when nobody serves', names, 'ports');
+  if (told.length === 0) {
+    const isEmpty = slices.every((slice) => (slice.endpoints ?? []).length === 0);
+    if (isEmpty) return step('its EndpointSlices are empty: no pod matches its selector', names, 'endpoints');
+    return step('its EndpointSlices have endpoints, but no usable port', names, 'ports');
+  }
   if (!told.some((one) => one.name === portName && one.protocol === protocol)) {
     const there = told.map((one) => quoted(one.name, one.protocol)).join(', ');
     const wanted = quoted(portName, protocol);

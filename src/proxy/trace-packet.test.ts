@@ -190,6 +190,16 @@ const cases: Record<string, Case> = {
       /^EndpointSlice d\/web-1, ports: no slice has the Service's port "http" \(TCP\), .*; they have "web" \(TCP\)$/,
     ],
   },
+  'a slice as the control plane leaves it when no pod matches: refused': {
+    slices: [slice([], [])],
+    fate: 'reject',
+    says: [/^EndpointSlice d\/web-1, endpoints: its EndpointSlices are empty: no pod matches its selector$/],
+  },
+  'a slice whose port is no number: refused': {
+    slices: [slice([at(one)], [{ name: 'http', protocol: 'TCP' }])],
+    fate: 'reject',
+    says: [/^EndpointSlice d\/web-1, ports: its EndpointSlices have endpoints, but no usable port$/],
+  },
   'slices of the other family alone: refused': {
     slices: [slice([at('fd00:244::5')], http, { addressType: 'IPv6' })],
     fate: 'reject',
