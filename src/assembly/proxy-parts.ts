@@ -45,6 +45,13 @@ export async function buildProxyParts(input: ProxyPartsInput): Promise<ProxyPart
   const modeSwitch = new ModeSwitch({ modes, clock, log });
   const { mode } = await modeSwitch.choose(proxy.mode, config.keelson.services.fallbackModes, input.signal);
   const families = await carriedFamilies(mode, { exec: hostExec, log }, input.signal);
+  if (proxy.bindAddress.includes(':') && !families.includes('IPv6')) {
+    const hint = 'set bindAddress of the KubeProxyConfiguration to an address of IPv4, or give the node IPv6';
+    log.warn(
+      { bindAddress: proxy.bindAddress, hint },
+      'Services of IPv4 alone are carried, and bindAddress is of IPv6',
+    );
+  }
   const { minSyncPeriodMs, ...settings } = modeSettings(mode, proxy);
   const healths = new Map(families.map((family) => [family, new ProxyHealth(clock, 2 * settings.syncPeriodMs)]));
   const health = joinHealths([...healths.values()]);

@@ -57,4 +57,6 @@ test('of a node its zone, pod ranges and inner addresses count', () => {
   };
   assert.deepEqual(nodeFactsOf(node), { zone: 'a', podCidrs: ['10.244.3.0/24'], addresses: ['192.0.2.1'] });
   assert.deepEqual(nodeFactsOf(undefined), { zone: undefined, podCidrs: [], addresses: [] });
+  for (const all of ['', '0.0.0.0', '::']) assert.deepEqual(nodeFactsOf(node, all).addresses, ['192.0.2.1'], all);
+  assert.deepEqual(nodeFactsOf(node, '2001:db8::1').addresses, ['2001:db8::1', '192.0.2.1']);
 });
