@@ -1,0 +1,196 @@
+import { hash } from 'node:crypto';
+import type { TableName } from './chain-names.ts';
+import { isOurs, tableNames } from './chain-names.ts';
+import type { CompiledService, Entry } from './compile-service.ts';
+import type { Chain, FixedRules, SharedChain } from './fixed-chains.ts';
+import type { KernelTables } from './kernel-tables.ts';
+import { targetOf } from './kernel-tables.ts';
+import { canonicalRule } from './rule-text.ts';
+
+/** One write. `chain` makes or empties a chain and fills it; `insert` puts a rule first. */
+export type Write =
+  | { readonly kind: 'chain'; readonly table: TableName; readonly chain: string; readonly rules: readonly string[] }
+  | {
+      readonly kind: 'insert' | 'append' | 'delete';
+      readonly table: TableName;
+      readonly chain: string;
+      readonly rule: string;
+    }
+  | { readonly kind: 'remove'; readonly table: TableName; readonly chain: string };
+
+/** What one Service has in the kernel. */
+export interface Footprint {
+  /** `table name` to a digest of the chain's rules. */
+  readonly chains: ReadonlyMap<string, string>;
+  readonly entries: ReadonlyMap<string, Entry>;
+}
+
+const chainKey = ({ table, name }: Pick<Chain, 'table' | 'name'>): string => `${table} ${name}`;
+const entryKey = ({ table, chain, rule }: Entry): string => `${table} ${chain} ${rule}`;
+const digest = (rules: readonly string[]): string => hash('sha256', rules.join('\n'), 'base64').slice(0, 20);
+
+export const footprintOf = ({ chains, entries }: CompiledService): Footprint => ({
+  chains: new Map(chains.map((chain) => [chainKey(chain), digest(chain.rules)])),
+  entries: new Map(entries.map((entry) => [entryKey(entry), entry])),
+});
+
+const nothing: Footprint = { chains: new Map(), entries: new Map() };
+
+/** What leads from what a Service has in the kernel to what it shall have. */
+export function diffService(before: Footprint = nothing, wanted: CompiledService): readonly Write[] {
+  const after = footprintOf(wanted);
+  const changed = wanted.chains.filter(
+    (chain) => before.chains.get(chainKey(chain)) !== after.chains.get(chainKey(chain)),
+  );
+  const added = wanted.entries.filter((entry) => !before.entries.has(entryKey(entry)));
+  const gone = [...before.entries.values()].filter((entry) => !after.entries.has(entryKey(entry)));
+  // Those first that lead to the others.
+  const unused = [...before.chains.keys()].filter((key) => !after.chains.has(key)).reverse();
+  return [
+    ...changed.map(fill),
+    ...added.map((entry): Write => ({ kind: 'insert', ...entry })),
+    ...gone.map((entry): Write => ({ kind: 'delete', ...entry })),
+    ...unused.map((key): Write => {
+      const [table, chain = ''] = key.split(' ');
+      return { kind: 'remove', table: table as TableName, chain };
+    }),
+  ];
+}
+
+const fill = ({ table, name, rules }: Chain): Write => ({ kind: 'chain', table, chain: name, rules });
+
+const builtIn: readonly string[] = ['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING'];
+
+const sameRule = (a: string, b: string | undefined): boolean =>
+  b !== undefined && (a === b || canonicalRule(a) === canonicalRule(b));
+const sameRules = (a: readonly string[], b: readonly string[]): boolean =>
+  a.length === b.length && a.every((rule, i) => sameRule(rule, b[i]));
+
+/**
+ * Compares everything with what was read from the kernel, one part after the other: first `begin`, then `service` for
+ * each of them, then `end`. In that order the writes can be run a few at a time: no rule leads to a chain that is not
+ * there, and packets get to new rules last.
+ */
+export class FullDiff {
+  readonly #kernel: KernelTables;
+  readonly #fixed: FixedRules;
+  /** By `table chain`: rules of the shared chains that nobody has wanted yet, each with how often it is there. */
+  readonly #unwanted = new Map<string, Map<string, number>>();
+  /** By `table chain`: the same by canonical text; made when a rule is not found as it is spelled. */
+  readonly #canonical = new Map<string, Map<string, string>>();
+  readonly #wanted = new Set<string>();
+
+  constructor(kernel: KernelTables, fixed: FixedRules) {
+    this.#kernel = kernel;
+    this.#fixed = fixed;
+  }
+
+  begin(): readonly Write[] {
+    const { chains, shared } = this.#fixed;
+    return [...chains.flatMap((chain) => this.#chain(chain)), ...shared.flatMap((chain) => this.#share(chain))];
+  }
+
+  service({ chains, entries }: CompiledService): readonly Write[] {
+    const missing = entries.filter((entry) => !this.#take(entry));
+    return [
+      ...chains.flatMap((chain) => this.#chain(chain)),
+      ...missing.map((entry): Write => ({ kind: 'insert', ...entry })),
+    ];
+  }
+
+  end(): readonly Write[] {
+    const stale = [...this.#unwanted].flatMap(([key, rules]) => {
+      const [table, chain = ''] = key.split(' ');
+      return [...rules].flatMap(([rule, count]) =>
+        Array.from({ length: count }, (): Write => ({ kind: 'delete', table: table as TableName, chain, rule })),
+      );
+    });
+    return [...this.#jumps(), ...stale, ...this.#unused()];
+  }
+
+  #chain(chain: Chain): readonly Write[] {
+    this.#wanted.add(chainKey(chain));
+    const found = this.#kernel[chain.table].get(chain.name);
+    return found && sameRules(chain.rules, found) ? [] : [fill(chain)];
+  }
+
+  #share({ table, name, tail }: SharedChain): readonly Write[] {
+    this.#wanted.add(chainKey({ table, name }));
+    const found = this.#kernel[table].get(name);
+    if (!found) return [fill({ table, name, rules: tail })];
+    const counts = new Map<string, number>();
+    this.#unwanted.set(`${table} ${name}`, counts);
+    const isInPlace = sameRules(tail, found.slice(found.length - tail.length));
+    for (const rule of isInPlace ? found.slice(0, found.length - tail.length) : found) {
+      counts.set(rule, (counts.get(rule) ?? 0) + 1);
+    }
+    return isInPlace ? [] : tail.map((rule): Write => ({ kind: 'append', table, chain: name, rule }));
+  }
+
+  /** Whether the kernel has this entry; what is taken counts as wanted. */
+  #take({ table, chain, rule }: Entry): boolean {
+    const key = `${table} ${chain}`;
+    const counts = this.#unwanted.get(key);
+    if (!counts || counts.size === 0) return false;
+    const found = counts.has(rule) ? rule : this.#canonicalOf(key, counts).get(canonicalRule(rule));
+    const count = found === undefined ? undefined : counts.get(found);
+    if (found === undefined || count === undefined) return false;
+    if (count > 1) counts.set(found, count - 1);
+    else counts.delete(found);
+    return true;
+  }
+
+  #canonicalOf(key: string, counts: ReadonlyMap<string, number>): ReadonlyMap<string, string> {
+    let spelled = this.#canonical.get(key);
+    if (!spelled) {
+      spelled = new Map([...counts.keys()].map((rule) => [canonicalRule(rule), rule]));
+      this.#canonical.set(key, spelled);
+    }
+    return spelled;
+  }
+
+  /** Our rules at the head of the kernel's chains: as wanted, or all of them anew. */
+  #jumps(): readonly Write[] {
+    return tableNames.flatMap((table) =>
+      builtIn.flatMap((chain): readonly Write[] => {
+        const found = (this.#kernel[table].get(chain) ?? []).filter((rule) => isOurs(table, targetOf(rule) ?? ''));
+        const wanted = this.#fixed.jumps.find((one) => one.table === table && one.name === chain)?.rules ?? [];
+        if (sameRules(wanted, found)) return [];
+        return [
+          ...found.map((rule): Write => ({ kind: 'delete', table, chain, rule })),
+          ...[...wanted].reverse().map((rule): Write => ({ kind: 'insert', table, chain, rule })),
+        ];
+      }),
+    );
+  }
+
+  /** Chains of ours that nobody wants any more. */
+  #unused(): readonly Write[] {
+    return tableNames.flatMap((table) => {
+      const names = [...this.#kernel[table].keys()].filter((name) => isOurs(table, name));
+      return removeChains(
+        table,
+        names.filter((name) => !this.#wanted.has(chainKey({ table, name }))),
+      );
+    });
+  }
+}
+
+/** Emptied first, as they may lead to each other. */
+const removeChains = (table: TableName, names: readonly string[]): readonly Write[] => [
+  ...names.map((chain): Write => ({ kind: 'chain', table, chain, rules: [] })),
+  ...names.map((chain): Write => ({ kind: 'remove', table, chain })),
+];
+
+/** Everything that a kernel has of ours, as the writes that remove it: our rules at the head of its chains, our chains. */
+export function removal(kernel: KernelTables): readonly Write[] {
+  return tableNames.flatMap((table) => {
+    const names = [...kernel[table].keys()].filter((name) => isOurs(table, name));
+    const jumps = builtIn.flatMap((chain) =>
+      (kernel[table].get(chain) ?? [])
+        .filter((rule) => isOurs(table, targetOf(rule) ?? ''))
+        .map((rule): Write => ({ kind: 'delete', table, chain, rule })),
+    );
+    return [...jumps, ...removeChains(table, names)];
+  });
+}
