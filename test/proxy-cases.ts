@@ -2,6 +2,7 @@ import type { Service, ServiceSpec } from '../src/api/core-v1.ts';
 import type { Endpoint, EndpointSlice } from '../src/api/discovery-v1.ts';
 import { serviceNameLabel } from '../src/api/discovery-v1.ts';
 import type { IpFamily } from '../src/proxy/read-service.ts';
+import { shapesOf } from './proxy-cases-shapes.ts';
 import { bridgeIp, bridgeIp6, nodeIp, nodeIp6, outsideIp, outsideIp6, tcpPort, udpPort } from './proxy-lab.ts';
 
 /** What every backend has to do alike: who sends where, and who answers, as plain data. Runs on the Lab's hosts. */
@@ -39,6 +40,7 @@ const addresses = {
     ...{ bridge: bridgeIp6, node: nodeIp6, outside: outsideIp6, only: '/128', elsewhere: 'fd00:77::/64' },
   },
 } as const;
+export type CaseAddresses = Readonly<Record<keyof (typeof addresses)['IPv4'], string>>;
 
 /** The name of the node, and the zone that it is in. */
 export const nodeName = 'node';
@@ -189,5 +191,11 @@ export function worldOf(family: IpFamily): World {
       cases[`IPv4 ${protocol}: host → node port of all on 127.0.0.1`] = { ...at, expect: everybody, seen: a.bridge };
     }
   }
-  return { family, clusterCidr: a.cidr, pods, node: a.node, services, slices, cases };
+  const shapes = shapesOf(family, addresses);
+  return {
+    ...{ family, clusterCidr: a.cidr, pods, node: a.node },
+    services: [...services, ...shapes.services],
+    slices: [...slices, ...shapes.slices],
+    cases: { ...cases, ...shapes.cases },
+  };
 }
