@@ -186,15 +186,17 @@ export class Proxier {
     const before = this.#withdrawn;
     this.#withdrawn = withdrawn;
     let changed = false;
+    let urgent = false;
     for (const ip of new Set([...before.keys(), ...withdrawn.keys()])) {
       if (before.get(ip) === withdrawn.get(ip)) continue;
       for (const key of this.#slices.servicesOf(ip)) {
         this.#reconsider.add(key);
         changed = true;
+        urgent ||= withdrawn.has(ip);
       }
     }
     if (changed) this.#queue();
-    this.hurry();
+    if (urgent) this.hurry();
   }
 
   /** What was told last is known on this node alone, and urgent: `minSyncPeriodMs` does not hold it up. */
@@ -328,7 +330,8 @@ export class Proxier {
     const { addresses, podCidrs, zone } = this.#facts;
     const family = this.#family;
     return {
-      ...{ family, podCidrs, rules: this.#rules, routes: this.#routes, place: { nodeName: this.#nodeName, zone } },
+      ...{ family, podCidrs, rules: this.#rules, routes: this.#routes, mode: this.#backend.mode },
+      place: { nodeName: this.#nodeName, zone },
       nodeAddresses: addresses.flatMap((ip) => canonicalIp(ip, family) ?? []),
       service: (key) => this.#services.get(key),
       endpoints: (key) => ({ told: this.#slices.endpointsOf(key), known: this.#endpointsOf(key) }),

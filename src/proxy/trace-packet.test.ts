@@ -46,6 +46,7 @@ interface World {
   readonly slices?: readonly EndpointSlice[];
   readonly rules?: Partial<TrafficRules>;
   readonly zone?: string;
+  readonly mode?: TraceFacts['mode'];
   readonly withdrawn?: Withdrawn;
 }
 
@@ -74,6 +75,7 @@ function factsOf(family: IpFamily, { services = [service()], slices = [], ...wor
     ...world.rules,
   };
   return {
+    mode: world.mode ?? 'nftables',
     ...{ family, place, rules, routes, endpoints, podCidrs: ['10.244.0.0/24'] },
     nodeAddresses: family === 'IPv4' ? ['192.0.2.1'] : ['fd00::1'],
     service: (key) => infos.get(key),
@@ -176,6 +178,17 @@ const cases: Record<string, Case> = {
     slices: both,
     fate: [`forward ${one}:8080 m ${other}:8080`],
     says: [/where 10.244.0.5 reaches itself it sees an address of the node/],
+  },
+  'in userspace mode endpoints see the node': {
+    ...{ slices: [slice([at(one)])], mode: 'userspace' },
+    fate: `forward ${one}:8080 m`,
+    says: [/^KubeProxyConfiguration, mode: userspace: masqueraded: the relay in keelson/],
+  },
+  'in userspace mode SCTP is nobody’s': {
+    ...{ to: 'd/web:90', protocol: 'sctp', mode: 'userspace' },
+    services: [service({ ports: [{ name: 'http', port: 90, protocol: 'SCTP' }] })],
+    fate: 'untouched',
+    says: [/mode: userspace: SCTP is not carried/],
   },
   'no slice at all: refused': { fate: 'reject', says: [/^Service d\/web: no EndpointSlice is of this Service/] },
   'nobody is ready: refused, and how they fare': {

@@ -71,6 +71,8 @@ export function tracePacket(facts: TraceFacts, objects: TraceObjects, question: 
   });
 }
 
+const relay = { object: 'KubeProxyConfiguration', field: 'mode: userspace' };
+
 interface Decided {
   readonly verdict: TraceVerdict;
   readonly endpoints: readonly TraceEndpoint[];
@@ -80,6 +82,10 @@ interface Decided {
 function decide(facts: TraceFacts, objects: TraceObjects, origin: TracedClient, route: Route): Decided {
   const key = keyOf(route.origin);
   const object = `Service ${key}`;
+  if (facts.mode === 'userspace' && route.frontend.protocol === 'SCTP') {
+    const steps: TraceStep[] = [{ about: 'frontend', ...relay, sentence: 'SCTP is not carried: it cannot be relayed' }];
+    return { verdict: 'untouched', endpoints: [], steps };
+  }
   const sources = sourcesStep(route, origin, object);
   const steps = sources ? [sources.step] : [];
   if (sources?.drops) return { verdict: 'drop', endpoints: [], steps };
@@ -136,7 +142,7 @@ const whole = (ip: string): string => `${ip}/${ip.includes(':') ? 128 : 32}`;
 
 /** Whether all endpoints see an address of the node instead of the client's, and why. */
 function masqueradeStep(
-  { rules }: TraceFacts,
+  { rules, mode }: TraceFacts,
   { kind }: TracedClient,
   { masquerade, origin }: Route,
   isOutside: boolean,
@@ -146,6 +152,7 @@ function masqueradeStep(
     all,
     step: { about: 'masquerade', ...decides, sentence: `${all ? 'masqueraded' : 'not masqueraded'}: ${why}` } as const,
   });
+  if (mode === 'userspace') return answer(true, 'the relay in keelson is who asks the endpoint', relay);
   const policy = (value: string) => ({ object, field: `spec.externalTrafficPolicy: ${value}` });
   const proxy = (field: string) => ({ object: 'KubeProxyConfiguration', field });
   if (masquerade === 'everybody') {

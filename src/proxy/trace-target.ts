@@ -1,7 +1,7 @@
 import type { PortProtocol, Service } from '../api/core-v1.ts';
 import type { EndpointSlice } from '../api/discovery-v1.ts';
 import type { TraceStep } from '../api/service-views.ts';
-import type { Routes, TrafficRules } from './backend.ts';
+import type { ProxyMode, Routes, TrafficRules } from './backend.ts';
 import type { NodePlace } from './categorize-endpoints.ts';
 import type { PortEndpoints } from './endpointslice-tracker.ts';
 import type { IpFamily, ServiceInfo, ServicePortInfo } from './read-service.ts';
@@ -14,6 +14,7 @@ import type { TraceQuestion, TraceTarget } from './trace-question.ts';
 /** What is known of one address family, to trace packets with. */
 export interface TraceFacts {
   readonly family: IpFamily;
+  readonly mode: ProxyMode;
   readonly place: NodePlace;
   readonly rules: TrafficRules;
   readonly routes: Pick<Routes, 'get' | 'frontends' | 'routesOf'> & {
