@@ -58,7 +58,7 @@ export function readConnections(output: string): ReadonlyMap<string, number> {
     const [first = '', second = '', ...rest] = line.trim().split(/\s+/);
     const flag = flags[first];
     if (flag) key = `${flag} ${second}${first === 'FWM' && rest[0] === 'IPv6' ? ' -6' : ''}`;
-    if (first === '->' && rest.length >= 4) connections.set(`${key} ${second}`, Number(rest[2]) + Number(rest[3]));
+    if (first === '->' && key !== '') connections.set(`${key} ${second}`, Number(rest[2]) + Number(rest[3]));
   }
   return connections;
 }
