@@ -437,6 +437,34 @@ const cases: Record<string, Case> = {
     slices: [slice([at(one)]), slice([at('fd00:244::5')], http, { addressType: 'IPv6' })],
     fate: 'forward fd00:244::5:8080',
   },
+  'a client of a family that the Service has not': {
+    from: 'fd00:244::9',
+    fate: 'untouched',
+    says: [/^Service d\/web, spec.clusterIPs: it has no cluster IP of IPv6: its addresses are 10.96.0.1$/],
+  },
+  'a node port of IPv6': {
+    ...{ from: 'outside', to: '[fd00::1]:30080', services: [service({ ...six, ...external })] },
+    slices: [slice([at('fd00:244::5')], http, { addressType: 'IPv6' })],
+    fate: 'forward fd00:244::5:8080 m',
+  },
+  'no node port of IPv6 on loopback': {
+    ...{ from: 'host', to: '[::1]:30080', services: [service({ ...six, ...external })] },
+    fate: 'untouched',
+    says: [/does not answer on loopback addresses of IPv6$/],
+  },
+  'UDP and TCP of one port number are two ports': {
+    ...{ to: '10.96.0.1:53', protocol: 'udp' },
+    services: [
+      service({
+        ports: [
+          { name: 'dns-tcp', port: 53 },
+          { name: 'dns', port: 53, protocol: 'UDP' },
+        ],
+      }),
+    ],
+    slices: [slice([at(one)], [{ name: 'dns', port: 5353, protocol: 'UDP' }])],
+    fate: `forward ${one}:5353`,
+  },
   'an IPv6 address, however it is spelt': {
     ...{ from: 'fd00:244::9', to: '[FD00:0096:0::1]:80', services: [service(six)] },
     slices: [slice([at('fd00:244::5')], http, { addressType: 'IPv6' })],
