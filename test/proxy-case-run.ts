@@ -10,6 +10,7 @@ import { Proxier } from '../src/proxy/proxier.ts';
 import type { IpFamily } from '../src/proxy/read-service.ts';
 import type { PacketCase, Sender, World } from './proxy-cases.ts';
 import { nodeName, worldOf, zone } from './proxy-cases.ts';
+import { worldsOfSettings } from './proxy-cases-settings.ts';
 import type { Agent } from './proxy-lab.ts';
 import { Lab } from './proxy-lab.ts';
 
@@ -36,9 +37,26 @@ export function describeCases(
   name: string,
   backendOf: (exec: Exec, family: IpFamily, lab: Lab) => Backend,
   isKnown: (sentence: string) => boolean = () => true,
-  { start, adjust = (one) => one, patience }: CaseOptions = {},
+  options: CaseOptions = {},
 ): void {
-  const worlds = [worldOf('IPv4'), worldOf('IPv6')];
+  const usual = { [name]: [worldOf('IPv4'), worldOf('IPv6')] };
+  const others = Object.entries(worldsOfSettings()).map(([title, worlds]) => [`${name}: ${title}`, worlds] as const);
+  for (const [title, worlds] of [...Object.entries(usual), ...others]) {
+    describeWorlds(title, worlds, { ...options, backendOf, isKnown });
+  }
+}
+
+interface Run extends CaseOptions {
+  readonly backendOf: Parameters<typeof describeCases>[1];
+  readonly isKnown: (sentence: string) => boolean;
+}
+
+/** All worlds that are in effect at once. */
+function describeWorlds(
+  name: string,
+  worlds: readonly World[],
+  { backendOf, isKnown, start, adjust = (one) => one, patience }: Run,
+): void {
   const agents = new Map<string, Agent>();
   const stop = new AbortController();
   const running: Promise<void>[] = [];
@@ -66,12 +84,16 @@ export function describeCases(
 
   async function startHere(): Promise<void> {
     const settings = {
-      ...{ exec: lab.exec, clock: systemClock, log: silentLog, nodeName, masqueradeAll: false, masqueradeBit: 14 },
-      clusterCidrs: worlds.map((world) => world.clusterCidr),
-      traffic: { localhostNodePorts: true },
+      ...{ exec: lab.exec, clock: systemClock, log: silentLog, nodeName, masqueradeBit: 14 },
     };
     const proxiers = worlds.map(
-      ({ family }) => new Proxier({ ...settings, family, backend: backendOf(lab.exec, family, lab) }),
+      (world) =>
+        new Proxier({
+          ...settings,
+          ...world.settings,
+          family: world.family,
+          backend: backendOf(lab.exec, world.family, lab),
+        }),
     );
     const both = new DualProxier(...proxiers);
     const node: Node = { metadata: { name: nodeName, labels: { 'topology.kubernetes.io/zone': zone } } };

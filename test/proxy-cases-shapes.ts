@@ -152,9 +152,11 @@ export function shapesOf(
   for (const from of everybody) expect('of two that claim it the older has it', from, `${a.external}73`, usual, ['s1']);
   expect('what nobody else claims it keeps', 'client', `${a.vip}73`, usual, ['s2']);
 
+  // The API server allocates no node port then; what it stores is all that a proxy has to know.
+  const forTheApiServer = { allocateLoadBalancerNodePorts: false };
   add('plain', {
     number: 75,
-    spec: { type: 'LoadBalancer', allocateLoadBalancerNodePorts: false },
+    spec: { type: 'LoadBalancer', ...forTheApiServer },
     slices: [{ endpoints: [endpoint('s1')] }],
   });
   for (const from of everybody)

@@ -16,7 +16,7 @@ describeCases(
       await child.order({
         settings: {
           node: { metadata: { name: nodeName, labels: { 'topology.kubernetes.io/zone': zone } } },
-          clusterCidrs: worlds.map((world) => world.clusterCidr),
+          ...worlds[0]?.settings,
         },
         services: worlds.flatMap((world) => world.services),
         slices: worlds.flatMap((world) => world.slices),

@@ -1,6 +1,7 @@
 import type { Service, ServiceSpec } from '../src/api/core-v1.ts';
 import type { Endpoint, EndpointSlice } from '../src/api/discovery-v1.ts';
 import { serviceNameLabel } from '../src/api/discovery-v1.ts';
+import type { TrafficConfig } from '../src/proxy/node-facts.ts';
 import type { IpFamily } from '../src/proxy/read-service.ts';
 import { shapesOf } from './proxy-cases-shapes.ts';
 import { bridgeIp, bridgeIp6, nodeIp, nodeIp6, outsideIp, outsideIp6, tcpPort, udpPort } from './proxy-lab.ts';
@@ -20,9 +21,16 @@ export interface PacketCase {
   readonly seen?: string;
 }
 
+/** How the proxier is configured. Both families of a world have the same. */
+export interface WorldSettings {
+  readonly masqueradeAll: boolean;
+  readonly clusterCidrs: readonly string[];
+  readonly traffic: Partial<TrafficConfig>;
+}
+
 export interface World {
   readonly family: IpFamily;
-  readonly clusterCidr: string;
+  readonly settings: WorldSettings;
   readonly pods: Readonly<Record<string, string>>;
   readonly node: string;
   readonly services: readonly Service[];
@@ -30,7 +38,7 @@ export interface World {
   readonly cases: Readonly<Record<string, PacketCase>>;
 }
 
-const addresses = {
+export const addresses = {
   IPv4: {
     ...{ cidr: '10.244.0.0/16', pod: '10.244.0.', vip: '10.96.0.', external: '198.51.100.', balancer: '203.0.113.' },
     ...{ bridge: bridgeIp, node: nodeIp, outside: outsideIp, only: '/32', elsewhere: '192.168.0.0/16' },
@@ -45,6 +53,12 @@ export type CaseAddresses = Readonly<Record<keyof (typeof addresses)['IPv4'], st
 /** The name of the node, and the zone that it is in. */
 export const nodeName = 'node';
 export const zone = 'a';
+
+const usualSettings: WorldSettings = {
+  masqueradeAll: false,
+  clusterCidrs: [addresses.IPv4.cidr, addresses.IPv6.cidr],
+  traffic: { localhostNodePorts: true },
+};
 
 const ports = (nodePort?: number) => [
   { name: 'web', port: 80, protocol: 'TCP', targetPort: tcpPort, ...(nodePort ? { nodePort } : {}) } as const,
@@ -193,7 +207,7 @@ export function worldOf(family: IpFamily): World {
   }
   const shapes = shapesOf(family, addresses);
   return {
-    ...{ family, clusterCidr: a.cidr, pods, node: a.node },
+    ...{ family, settings: usualSettings, pods, node: a.node },
     services: [...services, ...shapes.services],
     slices: [...slices, ...shapes.slices],
     cases: { ...cases, ...shapes.cases },

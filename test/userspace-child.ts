@@ -9,6 +9,7 @@ import { DualProxier } from '../src/proxy/dual-proxier.ts';
 import { Proxier } from '../src/proxy/proxier.ts';
 import type { IpFamily } from '../src/proxy/read-service.ts';
 import { UserspaceBackend } from '../src/proxy/userspace/userspace-backend.ts';
+import type { WorldSettings } from './proxy-cases.ts';
 
 /**
  * The userspace mode as a process of its own, so that its sockets are in the network namespace that it is started in.
@@ -16,7 +17,7 @@ import { UserspaceBackend } from '../src/proxy/userspace/userspace-backend.ts';
  */
 export interface ChildOrder {
   /** With the first order only. */
-  readonly settings?: { readonly node: Node; readonly clusterCidrs: readonly string[] };
+  readonly settings?: { readonly node: Node } & Partial<WorldSettings>;
   readonly services: readonly Service[];
   readonly slices: readonly EndpointSlice[];
 }
@@ -51,14 +52,13 @@ class TellingBackend extends UserspaceBackend {
 let all: { readonly proxier: Proxier; readonly backend: TellingBackend }[] = [];
 let both = new DualProxier();
 
-function begin({ node, clusterCidrs }: NonNullable<ChildOrder['settings']>): void {
+function begin({ node, ...settings }: NonNullable<ChildOrder['settings']>): void {
   const common = { exec: hostExec, clock: systemClock, log: silentLog };
   all = families.map((family) => {
     const backend = new TellingBackend({ ...common, family });
     const proxier = new Proxier({
-      ...{ ...common, family, backend, clusterCidrs },
-      ...{ nodeName: node.metadata.name, masqueradeAll: false, masqueradeBit: 14 },
-      traffic: { localhostNodePorts: true },
+      ...{ ...common, family, backend, masqueradeBit: 14, nodeName: node.metadata.name },
+      ...{ masqueradeAll: false, clusterCidrs: [], ...settings },
     });
     return { proxier, backend };
   });
