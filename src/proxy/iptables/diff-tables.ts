@@ -1,9 +1,9 @@
 import { hash } from 'node:crypto';
 import type { TableName } from './chain-names.ts';
-import { isOurs, tableNames } from './chain-names.ts';
+import { isOurs, ownerChain, tableNames } from './chain-names.ts';
 import type { CompiledService, Entry } from './compile-service.ts';
 import type { Chain, FixedRules, SharedChain } from './fixed-chains.ts';
-import type { KernelTables } from './kernel-tables.ts';
+import type { KernelTable, KernelTables } from './kernel-tables.ts';
 import { targetOf } from './kernel-tables.ts';
 import { canonicalRule } from './rule-text.ts';
 
@@ -153,7 +153,7 @@ export class FullDiff {
   #jumps(): readonly Write[] {
     return tableNames.flatMap((table) =>
       builtIn.flatMap((chain): readonly Write[] => {
-        const found = (this.#kernel[table].get(chain) ?? []).filter((rule) => isOurs(table, targetOf(rule) ?? ''));
+        const found = ourJumps(this.#kernel[table], table).flatMap((jump) => (jump.chain === chain ? [jump.rule] : []));
         const wanted = this.#fixed.jumps.find((one) => one.table === table && one.name === chain)?.rules ?? [];
         if (sameRules(wanted, found)) return [];
         return [
@@ -182,15 +182,20 @@ const removeChains = (table: TableName, names: readonly string[]): readonly Writ
   ...names.map((chain): Write => ({ kind: 'remove', table, chain })),
 ];
 
-/** Everything that a kernel has of ours, as the writes that remove it: our rules at the head of its chains, our chains. */
+/** Rules of the kernel's own chains that lead to chains of ours. */
+export const ourJumps = (kernel: KernelTable, table: TableName): readonly Entry[] =>
+  builtIn.flatMap((chain) =>
+    (kernel.get(chain) ?? [])
+      .filter((rule) => isOurs(table, targetOf(rule) ?? ''))
+      .map((rule): Entry => ({ table, chain, rule })),
+  );
+
+/** What removes everything of ours from the tables that are marked as ours; the mark goes last. */
 export function removal(kernel: KernelTables): readonly Write[] {
   return tableNames.flatMap((table) => {
-    const names = [...kernel[table].keys()].filter((name) => isOurs(table, name));
-    const jumps = builtIn.flatMap((chain) =>
-      (kernel[table].get(chain) ?? [])
-        .filter((rule) => isOurs(table, targetOf(rule) ?? ''))
-        .map((rule): Write => ({ kind: 'delete', table, chain, rule })),
-    );
-    return [...jumps, ...removeChains(table, names)];
+    if (!kernel[table].has(ownerChain)) return [];
+    const names = [...kernel[table].keys()].filter((name) => isOurs(table, name) && name !== ownerChain);
+    const jumps = ourJumps(kernel[table], table).map((jump): Write => ({ kind: 'delete', ...jump }));
+    return [...jumps, ...removeChains(table, names), ...removeChains(table, [ownerChain])];
   });
 }

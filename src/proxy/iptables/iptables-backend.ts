@@ -15,8 +15,7 @@ import { fixedRules } from './fixed-chains.ts';
 import type { Variant } from './iptables-programs.ts';
 import { IptablesPrograms } from './iptables-programs.ts';
 import { readTables } from './kernel-tables.ts';
-import type { ScriptLimits } from './restore-script.ts';
-import { restoreScript, ScriptWriter } from './restore-script.ts';
+import { restoreScript, ScriptWriter, scriptLimits } from './restore-script.ts';
 import { writeLines } from './write-lines.ts';
 
 export interface IptablesBackendOptions {
@@ -28,11 +27,6 @@ export interface IptablesBackendOptions {
   readonly variant?: Variant;
 }
 
-/** Measured with 10,000 Services of 5 endpoints; `restoreScript` says why the variants differ. */
-const limits: Readonly<Record<Variant, ScriptLimits>> = {
-  nft: { writesPerTransaction: 400, charactersPerRun: 2_000_000 },
-  legacy: { writesPerTransaction: Infinity, charactersPerRun: Infinity },
-};
 /** Reading back takes 0.2 s with so many Services; more than these are read at every tenth check only. */
 const smallTable = 1_000;
 const checksPerFullRead = 10;
@@ -158,7 +152,7 @@ export class IptablesBackend implements Backend {
 
   /** Runs writes in their order, while they are made; returns how many there were. */
   async #run(writes: Iterable<readonly Write[]>, signal: AbortSignal): Promise<number> {
-    const writer = new ScriptWriter(limits[this.#variant ?? 'legacy']);
+    const writer = new ScriptWriter(scriptLimits[this.#variant ?? 'legacy']);
     let count = 0;
     for (const some of writes) {
       count += some.length;

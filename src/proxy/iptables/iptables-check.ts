@@ -1,9 +1,36 @@
 import type { Exec } from '../../host/exec.ts';
-import { AgentError } from '../../lib/errors.ts';
 import type { ModeCheck } from '../backend.ts';
+import { IptablesError, IptablesPrograms } from './iptables-programs.ts';
 
-/** Whether this host can carry Services in iptables. */
+/** All the matches and targets that any rule of ours needs. */
+const sample = [
+  '*nat',
+  ':KEELSON-CHECK - [0:0]',
+  '-A KEELSON-CHECK -m comment --comment "check" -m statistic --mode random --probability 0.5 -j RETURN',
+  '-A KEELSON-CHECK -m recent --rcheck --seconds 1 --reap --name KEELSON-CHECK --rsource -j RETURN',
+  '-A KEELSON-CHECK -m addrtype --dst-type LOCAL -m mark --mark 0x1/0x1 -j RETURN',
+  '-A KEELSON-CHECK -p tcp -m tcp -j DNAT --to-destination 192.0.2.1:80',
+  '-A KEELSON-CHECK -j MARK --set-xmark 0x1/0x1',
+  '-A KEELSON-CHECK -j MASQUERADE --random-fully',
+  'COMMIT',
+  '',
+].join('\n');
+
+/**
+ * Whether this host can carry Services in iptables: the program is there, may ask the kernel, and knows what our rules
+ * need. Writes no rule; where the program is of the legacy variant, the kernel may get an empty table by being asked.
+ */
 export const iptablesUnusable =
-  (_exec: Pick<Exec, 'run'>): ModeCheck =>
-  async () =>
-    new AgentError('IptablesFailed', 'the iptables mode is not there yet');
+  (exec: Pick<Exec, 'run'>): ModeCheck =>
+  async (signal) => {
+    const programs = new IptablesPrograms(exec, 'IPv4');
+    try {
+      await programs.variant(signal);
+      await programs.save(signal);
+      await programs.test(sample, signal);
+      return undefined;
+    } catch (error) {
+      if (error instanceof IptablesError) return error;
+      throw error;
+    }
+  };

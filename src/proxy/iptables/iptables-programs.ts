@@ -54,6 +54,12 @@ export class IptablesPrograms {
     await this.#run(`${this.#program}-restore`, ['-w', `${lockSeconds}`, '--noflush'], script, 180_000, signal);
   }
 
+  /** Throws when the programs do not know what is in `script`; nothing takes effect. */
+  async test(script: string, signal: AbortSignal): Promise<void> {
+    const args = ['-w', `${lockSeconds}`, '--noflush', '--test'];
+    await this.#run(`${this.#program}-restore`, args, script, 30_000, signal);
+  }
+
   async #run(
     file: string,
     args: readonly string[],
