@@ -190,7 +190,9 @@ export class IpvsBackend implements Backend {
 
   #commit(state: KernelState, steps: readonly Step[]): void {
     commit(state, steps);
-    drainingAfter(this.#draining, steps, this.#clock.monotonic());
+    const now = this.#clock.monotonic();
+    if (this.#draining.size === 0) this.#lastDrainCheck = now;
+    drainingAfter(this.#draining, steps, now);
     if (this.#draining.size > 0) this.#drainingBegan();
   }
 

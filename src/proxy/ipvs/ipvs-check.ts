@@ -44,11 +44,11 @@ async function tryScheduler(run: Run, scheduler: string): Promise<void> {
   await run('ipvsadm', '-D', '-f', trialMark).catch(() => {});
   const { stderr } = await run('ipvsadm', '-A', '-f', trialMark, '-s', scheduler).catch((error: unknown) => {
     const known = ipvsErrorOf(error);
-    if (known instanceof IpvsError && known.code === 'IpvsFailed') throw unknownScheduler(scheduler, error);
-    throw known;
+    const isUnknown = known instanceof IpvsError && ['IpvsFailed', 'IpvsScheduler'].includes(known.code);
+    throw isUnknown ? unknownScheduler(scheduler, error) : known;
   });
   await run('ipvsadm', '-D', '-f', trialMark).catch(() => {});
-  if (stderr.trim() !== '') throw ipvsRefusal('ipvsadm', stderr);
+  if (stderr.trim() !== '') throw unknownScheduler(scheduler, ipvsRefusal('ipvsadm', stderr));
 }
 
 const unknownScheduler = (scheduler: string, cause: unknown): IpvsError =>
