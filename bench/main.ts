@@ -4,6 +4,7 @@ import { benchPods, podsTable } from './pods.ts';
 import { benchProbes, probesTable } from './probes.ts';
 import { benchServices, servicesTable } from './services.ts';
 import { benchStats, statsTable } from './stats.ts';
+import { benchWithdraw, withdrawTable } from './withdraw.ts';
 
 /** `npm run bench -- <name>`: a readable table on stderr, one line of JSON on stdout. */
 const benches: Readonly<
@@ -32,6 +33,10 @@ const benches: Readonly<
   stats: async () => {
     const figures = await benchStats();
     return { figures, table: statsTable(figures) };
+  },
+  withdraw: async () => {
+    const figures = await benchWithdraw();
+    return { figures, table: withdrawTable(figures) };
   },
 };
 

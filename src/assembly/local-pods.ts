@@ -6,7 +6,11 @@ import type { WorkerView } from '../workers/pod-workers.ts';
 import { isEnding, isStopped } from '../workers/worker-state.ts';
 import type { PodsHalf } from './pods-half.ts';
 
-type Pods = Pick<PodsHalf, 'cache' | 'statuses' | 'workers'>;
+interface Pods {
+  readonly cache: Pick<PodsHalf['cache'], 'get'>;
+  readonly statuses: Pick<PodsHalf['statuses'], 'get'>;
+  readonly workers: Pick<PodsHalf['workers'], 'uids' | 'view'>;
+}
 
 /**
  * Pods that have addresses of their own, as the proxy sees them. Those count that a worker has: nothing is known of a

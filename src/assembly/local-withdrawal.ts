@@ -39,7 +39,6 @@ export class LocalWithdrawal {
   tellNow(): void {
     this.#scheduled = false;
     this.#o.tell();
-    this.#o.proxier.hurry();
   }
 
   /**
@@ -51,6 +50,7 @@ export class LocalWithdrawal {
     const ips = addressesOf(uid);
     if (ips.length === 0) return;
     this.tellNow();
+    proxier.hurry();
     const late = new AbortController();
     using _timer = clock.after(patienceMs, () => late.abort());
     try {

@@ -128,7 +128,11 @@ function fromManifests({ host, files, pods, log }: ServicesHalfInput, proxier: D
     }
   };
   const local = new LocalWithdrawal({
-    tell: update,
+    tell: () => {
+      update();
+      // What is known of pods here is all that is ever known of endpoints.
+      proxier.hurry();
+    },
     // Here an endpoint is known by its pod, and those on the host's network can leave too.
     addressesOf: (uid) => allAddressesOf(pods(), uid),
     ...{ proxier, clock, log },
