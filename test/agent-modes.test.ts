@@ -100,6 +100,25 @@ test('a mode that may not be used falls back to the next, with one error that sa
   await cluster.keelson.waitForLog(/removed what another proxy mode of keelson had left/);
 });
 
+test('without a mode to fall back to, the one that was asked for is tried until it works', async () => {
+  const config = '/etc/keelson/no-fallback.yaml';
+  const keys = 'services: {fallbackModes: []}';
+  await cluster.host.writeFile(config, `apiVersion: keelson.io/v1alpha1\nkind: KeelsonConfiguration\n${keys}\n`);
+  await cluster.keelson.kill('SIGTERM');
+  await cluster.host.exec('nft', ['delete', 'table', 'ip', 'keelson']);
+  await cluster.host.exec('mount', ['--bind', '/dev/null', '/usr/sbin/nft']);
+  try {
+    await cluster.startKeelson(['--proxy-mode=nftables', `--config=${config}`]);
+    await cluster.keelson.waitForLog(/there is no other to fall back to/);
+    await cluster.keelson.waitForLog(/Services are not in step with the kernel; trying again/);
+    assert.equal(await cluster.host.get('http://127.0.0.1:10249/proxyMode'), 'nftables');
+  } finally {
+    await cluster.host.exec('umount', ['/usr/sbin/nft']);
+  }
+  await cluster.keelson.waitForLog(/Services are programmed again/);
+  await assertServed();
+});
+
 test('a read-only /proc/sys keeps no Service away, and each setting is said once with its remedy', async () => {
   const remount = (options: string) => cluster.host.exec('mount', ['-o', `remount,bind,${options}`, '/proc/sys']);
   const lower = ['net.ipv4.conf.all.route_localnet=0', 'net.netfilter.nf_conntrack_tcp_timeout_close_wait=60'];
@@ -124,11 +143,13 @@ test('a read-only /proc/sys keeps no Service away, and each setting is said once
 
 test('rules of kube-proxy are warned of, and left alone', async () => {
   await cluster.host.exec('nft', ['add', 'table', 'ip', 'kube-proxy']);
+  await cluster.host.exec('iptables', ['-t', 'nat', '-N', 'KUBE-SERVICES']);
   await restartIn('nftables');
   const line = JSON.parse(await cluster.keelson.waitForLog(/rules of kube-proxy are in place/));
-  assert.deepEqual(line.found, ['nftables table ip kube-proxy']);
+  assert.equal(line.count, 2);
+  assert.match(line.found.join('; '), /^nftables table ip kube-proxy; iptables.* table nat: chain KUBE-SERVICES/);
   assert.match(line.hint, /kube-proxy --cleanup/);
-  assert.match(await cluster.host.exec('nft', ['list', 'tables']), /^table ip kube-proxy$/m);
+  await assertServed();
 });
 
 test('cleanup is refused while the daemon runs, and leaves nothing of keelson when it does not', async () => {
@@ -145,4 +166,6 @@ test('cleanup is refused while the daemon runs, and leaves nothing of keelson wh
   assert.equal((await cli('cleanup', '--plan')).trim(), 'nothing of keelson is in the kernel');
   assert.doesNotMatch(await cluster.host.exec('nft', ['list', 'ruleset']), /keelson/i);
   await assertForeignIsThere();
+  assert.match(await cluster.host.exec('nft', ['list', 'tables']), /^table ip kube-proxy$/m);
+  assert.match(await cluster.host.exec('iptables-save', ['-t', 'nat']), /^:KUBE-SERVICES /m);
 });
