@@ -367,6 +367,11 @@ const cases: Record<string, Case> = {
     fate: 'untouched',
     says: [/ipMode: mode Proxy: the balancer sends with an address of its own/],
   },
+  'a node port at an address that is an external one of another Service': {
+    ...{ from: 'outside', to: '192.0.2.1:30080', slices: [slice([at(one)])] },
+    services: [service(external), service({ clusterIP: '10.96.0.2', externalIPs: ['192.0.2.1'] }, 'other')],
+    fate: `forward ${one}:8080 m`,
+  },
   'a node port that no Service has': {
     to: '192.0.2.1:30081',
     fate: 'untouched',

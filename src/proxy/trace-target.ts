@@ -106,18 +106,22 @@ function destinationAt(
   const { ip, protocol, port } = at;
   const own = facts.routes.get(frontendKey({ ip, protocol, port }));
   if (own) return { ...at, route: own, steps: [frontendStep(at, own), ...claimStep(facts, own.frontend)] };
-  const untouched = (steps: readonly TraceStep[]): Destination => ({ ...at, route: undefined, steps });
-  const others = offeredAt(facts, ip);
-  if (others.length > 0) {
-    const [first] = others;
-    const owners = [...new Set(others.map((route) => keyOf(route.origin)))];
-    const ports = few(others.map(({ frontend }) => `${frontend.port}/${frontend.protocol}`));
-    const sentence = `${ip} is an address of ${owners.length === 1 ? 'the Service' : 'Services'}, but not with port ${port}/${protocol}; it has ${ports}`;
-    return untouched([about({ object: `Service ${few(owners)}`, field: fieldOf(first?.origin), sentence })]);
-  }
   const isHosts = isLoopback(ip) || [...facts.nodeAddresses, ...objects.hostAddresses()].includes(ip);
-  if (isHosts) return nodePortAt(facts, at);
-  return untouched([absentAddress(objects, facts.family, ip)]);
+  const nodePort = isHosts ? nodePortAt(facts, at) : undefined;
+  // The host's addresses may be external ones of Services too.
+  if (nodePort?.route) return nodePort;
+  const others = offeredAt(facts, ip);
+  const [first] = others;
+  if (first) return { ...at, route: undefined, steps: [otherPortStep(at, first, others)] };
+  return nodePort ?? { ...at, route: undefined, steps: [absentAddress(objects, facts.family, ip)] };
+}
+
+function otherPortStep({ ip, protocol, port }: Frontend, first: Route, others: readonly Route[]): TraceStep {
+  const owners = [...new Set(others.map((route) => keyOf(route.origin)))];
+  const ports = few(others.map(({ frontend }) => `${frontend.port}/${frontend.protocol}`));
+  const whose = owners.length === 1 ? 'the Service' : 'these Services';
+  const sentence = `${ip} is an address of ${whose}, but not with port ${port}/${protocol}; it has ${ports}`;
+  return about({ object: `Service ${few(owners)}`, field: fieldOf(first.origin), sentence });
 }
 
 function offeredAt({ routes }: TraceFacts, ip: string): readonly Route[] {
