@@ -103,3 +103,21 @@ for (const file of readdirSync(folder)) {
     });
   }
 }
+
+test('a Service of any shape costs only itself', () => {
+  const metadata = { name: 'odd', namespace: 'ns' };
+  const ports = ['x', [null], [{ port: '80' }], [{}], [{ port: 80, name: 7 }], [{ port: 80, protocol: 6 }]];
+  const odd = [
+    ...[{ metadata }, { metadata, spec: null }, { metadata, spec: { clusterIP: 7 } }],
+    ...ports.map((one) => ({ metadata, spec: { clusterIP: '10.96.0.9', ports: one } })),
+  ] as unknown as Service[];
+  const good: Service = {
+    metadata: { name: 'good', namespace: 'ns' },
+    spec: { clusterIP: '10.96.0.1', ports: [{ port: 80 }] },
+  };
+  for (const one of odd) {
+    const env = generateServiceEnv([one, good], 'ns', true);
+    assert.equal(env.get('GOOD_SERVICE_PORT'), '80');
+    assert.equal(env.has('ODD_SERVICE_HOST'), false);
+  }
+});

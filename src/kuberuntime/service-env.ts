@@ -1,4 +1,4 @@
-import type { Service } from '../api/core-v1.ts';
+import type { Service, ServicePort } from '../api/core-v1.ts';
 
 /**
  * The environment variables by which a container finds Services: those of its own namespace where
@@ -24,7 +24,7 @@ export function generateServiceEnv(
 
 function addVariables(env: Map<string, string>, prefix: string, service: Service): void {
   const address = clusterIpOf(service);
-  const ports = service.spec.ports ?? [];
+  const ports = portsOf(service);
   const first = ports[0];
   if (address === undefined || first === undefined) return;
   env.set(`${prefix}_SERVICE_HOST`, address);
@@ -45,9 +45,17 @@ function addVariables(env: Map<string, string>, prefix: string, service: Service
   }
 }
 
-function clusterIpOf(service: Service): string | undefined {
-  const address = service.spec.clusterIP;
-  return address && address !== 'None' && service.spec.type !== 'ExternalName' ? address : undefined;
+/** One Service without its specification must not keep every pod of the node from starting. */
+function clusterIpOf({ spec }: Partial<Service>): string | undefined {
+  const address: unknown = spec?.clusterIP;
+  if (typeof address !== 'string' || address === '' || address === 'None') return undefined;
+  return spec?.type === 'ExternalName' ? undefined : address;
 }
+
+const portsOf = ({ spec }: Service): readonly ServicePort[] =>
+  Array.isArray(spec.ports) ? spec.ports.filter(isPort) : [];
+
+const isPort = (one: ServicePort | null): boolean =>
+  Number.isInteger(one?.port) && [one?.name, one?.protocol].every((text) => typeof (text ?? '') === 'string');
 
 const variablePrefix = (name: string): string => name.toUpperCase().replaceAll('-', '_');
