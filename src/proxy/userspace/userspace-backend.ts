@@ -124,6 +124,9 @@ export class UserspaceBackend implements Backend {
     const relays = this.#wantedRelays(all);
     signal.throwIfAborted();
     const errors = await this.#relays.serve(relays);
+    // `run` may have ended all relays while some were being opened.
+    if (signal.aborted) this.#relays.endAll();
+    signal.throwIfAborted();
     const wanted = compilePortals(all, rules, this.#relays.portOf);
     const { script, writes } = restoreScript(kernel, wanted);
     if (writes > 0) await this.#rules.restore(script, signal);
