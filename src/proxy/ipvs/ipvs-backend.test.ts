@@ -117,6 +117,23 @@ describe('writing', () => {
     assert.deepEqual(warnings, []);
   });
 
+  test('with very many Services a periodic sync looks at addresses, and at all else now and then', async () => {
+    const backend = newBackend();
+    const many = Array.from({ length: 1_100 }, (_, i) => `10.97.${i >> 8}.${i & 255}`);
+    const routes = [...wish([1]).routes.frontends()].flatMap((frontend) => table.get(frontend) ?? []);
+    const all = many.flatMap((ip) => routes.map((route) => ({ ...route, frontend: { ...route.frontend, ip } })));
+    table.update('d/many', '', all);
+    await backend.sync(wish([1]), change);
+    kernel.servers.delete('-t 10.97.0.5:80');
+    const fulls: boolean[] = [];
+    for (let i = 0; i < 10; i++) fulls.push((await backend.sync(wish([1]), periodic)).isFull);
+    assert.deepEqual(fulls, [...Array.from({ length: 9 }, () => false), true]);
+    assert.ok(kernel.servers.has('-t 10.97.0.5:80'));
+    kernel.links.get('eth0')?.addresses.add('192.0.2.9');
+    await backend.sync(wish([1]), periodic);
+    assert.ok(kernel.servers.has('-t 192.0.2.9:30080'));
+  });
+
   test('node ports are served in the wanted ranges only', async () => {
     await newBackend().sync(wish([1], { nodePortAddresses: ['198.51.100.0/24'] }), change);
     assert.deepEqual([...kernel.servers.keys()], ['-t 10.96.0.7:80', '-u 10.96.0.7:53']);
@@ -138,6 +155,35 @@ describe('writing', () => {
     assert.deepEqual(warnings, ['sysctls or timeouts of IPVS cannot be set']);
     assert.deepEqual(weights('-t 10.96.0.7:80'), ['10.244.0.1:8080 1']);
   });
+});
+
+const refusals: Readonly<Record<string, readonly [skip: number, stderr: string, code: string, hint: RegExp]>> = {
+  'another program holds the lock of iptables': [
+    3,
+    'Another app is currently holding the xtables lock; still 1s 0us time ahead to have a chance to grab the lock...',
+    'IpvsLocked',
+    /xtables.lock/,
+  ],
+  'iptables cannot look into sets': [3, "iptables-restore v1.8.9: Couldn't load match `set'", 'IpvsNoSets', /xt_set/],
+  'the kernel may not be changed': [4, 'Operation not permitted (you must be root)', 'IpvsDenied', /NET_ADMIN/],
+};
+describe('what is refused is said with its remedy, the rest is written, and the next sync makes up for it:', () => {
+  for (const [sentence, [skip, stderr, code, hint]] of Object.entries(refusals)) {
+    test(sentence, async () => {
+      const whole = new FakeIpvs();
+      await new IpvsBackend({ exec: whole, log, clock, family: 'IPv4', settings: plain }).sync(wish([1]), change);
+      kernel.failNext(stderr, false, skip);
+      const backend = newBackend();
+      await assert.rejects(backend.sync(wish([1]), change), (error: { code?: string; hint?: string }) => {
+        assert.equal(error.code, code);
+        assert.match(error.hint ?? '', hint);
+        return true;
+      });
+      assert.ok(kernel.links.get('kube-ipvs0')?.addresses.has('10.96.0.7'));
+      await backend.sync(wish([1]), { cause: 'retry', signal: never });
+      assert.deepEqual(kernel.dump().toSorted(), whole.dump().toSorted());
+    });
+  }
 });
 
 describe('endpoints that leave', () => {

@@ -36,7 +36,7 @@ export interface IpvsSettings {
 const drainCheckMs = 10_000;
 /** After this long an endpoint that has left goes with the connections that it still has. */
 const drainBoundMs = 15 * 60_000;
-/** With more frontends than this, every tenth periodic check reads all back, and the others nothing. */
+/** With more addresses than this, every tenth periodic check reads all back, and the others addresses alone. */
 const smallTable = 1_000;
 const checksPerFullRead = 10;
 
@@ -139,7 +139,8 @@ export class IpvsBackend implements Backend {
   async #sync(wish: Wish, { cause, signal }: Context): Promise<SyncOutcome> {
     if (!isDeepStrictEqual(wish.rules, this.#rules)) this.#known = undefined;
     const wasKnown = this.#known;
-    if (cause === 'periodic' && this.#isDueForReading()) this.#known = undefined;
+    if (wasKnown && cause === 'periodic' && (await this.#mayHaveChanged(wasKnown.state, signal)))
+      this.#known = undefined;
     if (this.#known) return this.#syncChanges(this.#known, wish, signal);
     if (this.#wasIdle && wish.routes.isEmpty && cause !== 'periodic') return { isFull: false, writes: 0 };
     const reading = await this.#kernel.read(signal);
@@ -222,9 +223,13 @@ export class IpvsBackend implements Backend {
     }
   }
 
-  #isDueForReading(): boolean {
+  /** Whether to read all back: an address came or went, or it is due for a look at everything. */
+  async #mayHaveChanged(state: KernelState, signal: AbortSignal): Promise<boolean> {
     this.#checks += 1;
-    return (this.#known?.compiler.wished.size ?? 0) < smallTable || this.#checks % checksPerFullRead === 0;
+    if (state.addresses.size < smallTable || this.#checks % checksPerFullRead === 0) return true;
+    const { device, addresses, hostAddresses } = await this.#kernel.readAddresses(signal);
+    const has = { device: 'ours', addresses: state.addresses, hostAddresses: state.hostAddresses };
+    return !isDeepStrictEqual({ device, addresses, hostAddresses }, has);
   }
 
   #planCompiler({ rules }: Wish): WishCompiler {

@@ -3,7 +3,7 @@ import { AgentError } from '../../lib/errors.ts';
 
 /**
  * The kernel's IPVS, or a program that tells it, could not be used or refused what it was given. Codes: IpvsMissing,
- * IpvsNoKernel, IpvsNoDummy, IpvsNoSets, IpvsScheduler, IpvsDenied, IpvsForeignDevice, IpvsFailed.
+ * IpvsNoKernel, IpvsNoDummy, IpvsNoSets, IpvsScheduler, IpvsDenied, IpvsForeignDevice, IpvsLocked, IpvsFailed.
  */
 export class IpvsError extends AgentError {}
 
@@ -24,6 +24,8 @@ export const ipvsRefusal = (file: string, stderr: string): IpvsError =>
   new IpvsError(...refusalOf(file, stderr), hintFor(stderr));
 
 function refusalOf(file: string, stderr: string): [code: string, message: string] {
+  if (isLocked(stderr)) return ['IpvsLocked', `Services wait: ${file} cannot have the lock of iptables`];
+  if (lacksSetMatch(stderr)) return ['IpvsNoSets', 'IPVS cannot be used: iptables cannot look into IP sets'];
   if (/Protocol not available|IP Virtual Server is built in/i.test(stderr)) {
     return ['IpvsNoKernel', 'IPVS cannot be used: the kernel has none'];
   }
@@ -36,6 +38,10 @@ function refusalOf(file: string, stderr: string): [code: string, message: string
 }
 
 function hintFor(stderr: string): { hint?: string; retryable?: boolean } {
+  if (isLocked(stderr))
+    return { hint: 'end the program that holds /run/xtables.lock (fuser -v shows it)', retryable: true };
+  if (lacksSetMatch(stderr))
+    return { hint: 'run modprobe xt_set, use a kernel that has it, or set another proxy mode' };
   if (/Protocol not available|IP Virtual Server is built in/i.test(stderr)) {
     return { hint: 'run modprobe ip_vs, use a kernel that has it, or set another proxy mode' };
   }
@@ -46,4 +52,6 @@ function hintFor(stderr: string): { hint?: string; retryable?: boolean } {
   return { retryable: true };
 }
 
+const isLocked = (stderr: string): boolean => /xtables lock/i.test(stderr);
+const lacksSetMatch = (stderr: string): boolean => /Couldn't load (match|target) [`'"]?(set|SET)\b/.test(stderr);
 const isDenied = (stderr: string): boolean => /Operation not permitted|must be root|Permission denied/i.test(stderr);

@@ -46,12 +46,17 @@ export class IpvsKernel {
     // First, because it has the kernel load its module.
     const servers = readServers((await this.#run('ipvsadm', ['-Sn'], signal)).stdout, family);
     const [addresses, sets, rules] = await Promise.all([
-      this.#run('ip', ['-d', '-j', 'addr', 'show'], signal),
+      this.readAddresses(signal),
       this.#run('ipset', ['save'], signal),
       this.#run(this.#iptables('save'), [], signal),
     ]);
-    const state = { ...readAddresses(addresses.stdout, family), servers, sets: readSets(sets.stdout, family) };
+    const state = { ...addresses, servers, sets: readSets(sets.stdout, family) };
     return { state, rules: readRules(rules.stdout) };
+  }
+
+  /** The device and the addresses alone. */
+  async readAddresses(signal: AbortSignal): Promise<Pick<KernelState, 'device' | 'addresses' | 'hostAddresses'>> {
+    return readAddresses((await this.#run('ip', ['-d', '-j', 'addr', 'show'], signal)).stdout, this.#family);
   }
 
   /** Makes our device. Throws IpvsForeignDevice when another has its name. */
@@ -60,8 +65,7 @@ export class IpvsKernel {
     const name = `link set dev ${unfinishedDevice} name ${deviceName}`;
     let failure: unknown;
     for (let tries = 0; tries < deviceTries; tries++) {
-      const output = await this.#run('ip', ['-d', '-j', 'addr', 'show'], signal);
-      const { device } = readAddresses(output.stdout, this.#family);
+      const { device } = await this.readAddresses(signal);
       if (device === 'ours') return;
       if (device === 'foreign') throw foreignDevice();
       const make = device === 'absent' ? [`link add name ${unfinishedDevice} type dummy`] : [];
