@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import type { TableName } from './chain-names.ts';
-import { isOurs, ownerChain, tableNames } from './chain-names.ts';
+import { isOurs, isServiceChain, ownerChain, tableNames } from './chain-names.ts';
 import type { CompiledService, Entry } from './compile-service.ts';
 import type { Chain, FixedRules, SharedChain } from './fixed-chains.ts';
 import type { KernelTable, KernelTables } from './kernel-tables.ts';
@@ -176,11 +176,17 @@ export class FullDiff {
   }
 }
 
-/** Emptied first, as they may lead to each other. */
-const removeChains = (table: TableName, names: readonly string[]): readonly Write[] => [
-  ...names.map((chain): Write => ({ kind: 'chain', table, chain, rules: [] })),
-  ...names.map((chain): Write => ({ kind: 'remove', table, chain })),
-];
+/** Those that lead to others before those, so that the writes can be run a few at a time. */
+function removeChains(table: TableName, names: readonly string[]): readonly Write[] {
+  const roles = ['FW', 'EXT', 'SVC', 'SVL', 'SEP'];
+  const rank = (name: string) => (isServiceChain(name) ? roles.indexOf(name.split('-')[1] ?? '') : roles.length);
+  const fixed = names.filter((name) => !isServiceChain(name));
+  const ordered = [...names].sort((a, b) => rank(a) - rank(b));
+  return [
+    ...fixed.map((chain): Write => ({ kind: 'chain', table, chain, rules: [] })),
+    ...ordered.map((chain): Write => ({ kind: 'remove', table, chain })),
+  ];
+}
 
 /** Rules of the kernel's own chains that lead to chains of ours. */
 export const ourJumps = (kernel: KernelTable, table: TableName): readonly Entry[] =>
