@@ -12,7 +12,7 @@ import { errorFields } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { DualProxier } from './dual-proxier.ts';
 import { headlessLabel, proxyNameLabel } from './read-service.ts';
-import { triggerTimeAnnotation } from './trigger-times.ts';
+import { serviceWithoutUnread, sliceWithoutUnread } from './without-unread.ts';
 
 /** Objects that are not for this proxy are not even sent to it, as with kube-proxy. */
 const labelSelector = `!${headlessLabel},!${proxyNameLabel}`;
@@ -47,12 +47,17 @@ export class ServiceFeed {
     this.#resyncMs = options.resyncMs;
     const common = { api, clock, log, query: { labelSelector } };
     const health = (resource: string) => (error: unknown) => this.#onHealth(resource, error);
-    this.#services = new Reflector({ ...common, resource: services, onHealth: health('services') });
+    this.#services = new Reflector({
+      ...common,
+      resource: services,
+      onHealth: health('services'),
+      transform: serviceWithoutUnread,
+    });
     this.#slices = new Reflector({
       ...common,
       resource: endpointSlices,
       onHealth: health('endpointslices'),
-      transform: withoutUnread,
+      transform: sliceWithoutUnread,
     });
   }
 
@@ -118,21 +123,6 @@ async function inPieces<T>(
     told += 1;
     if (told % resyncPiece === 0) await setImmediate(undefined, { signal });
   }
-}
-
-/** Owners of a slice and all but one of its annotations are read by nobody here, and there are many slices. */
-function withoutUnread(slice: EndpointSlice): EndpointSlice {
-  const { name, namespace, resourceVersion, uid, labels, annotations } = slice.metadata;
-  const triggered = annotations?.[triggerTimeAnnotation];
-  const metadata = {
-    name,
-    ...(namespace === undefined ? {} : { namespace }),
-    ...(resourceVersion === undefined ? {} : { resourceVersion }),
-    ...(uid === undefined ? {} : { uid }),
-    ...(labels === undefined ? {} : { labels }),
-    ...(triggered === undefined ? {} : { annotations: { [triggerTimeAnnotation]: triggered } }),
-  };
-  return { ...slice, metadata };
 }
 
 /** The user that the API server names in a 403, or undefined. */
