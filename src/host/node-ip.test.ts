@@ -47,6 +47,13 @@ const table: [
   ['the interface of the best default route', [], routes, addresses, ['192.0.2.2']],
   ['IPv6 where there is no IPv4', [], routes, v6Only, ['fd00::2']],
   ['the first global address where no route leads out', [], [], addresses, ['10.244.0.1']],
+  [
+    'rather one of another interface than of loopback',
+    ['::'],
+    [],
+    [{ device: 'lo', address: 'fd01::1' }, ...v6Only],
+    ['fd00::2'],
+  ],
   ['nothing on a host with loopback alone', [], [], addresses.slice(0, 2), []],
   ['what was asked for', ['198.51.100.7'], routes, addresses, ['198.51.100.7']],
   ['two families in the order asked for', ['fd00::2', '192.0.2.2'], routes, addresses, ['fd00::2', '192.0.2.2']],

@@ -83,7 +83,9 @@ function defaultIp(
     const own = usable.find((a) => a.device === route.device);
     if (own) return own.address;
   }
-  return usable[0]?.address ?? [];
+  // Proxies keep addresses of their own on loopback, which answer to this host alone.
+  const first = usable.find(({ device }) => device !== 'lo') ?? usable[0];
+  return first?.address ?? [];
 }
 
 function checkNodeIp(ip: string, addresses: readonly HostAddress[]): void {
