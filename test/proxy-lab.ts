@@ -3,6 +3,8 @@ import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import type { Exec } from '../src/host/exec.ts';
 import { hostExec } from '../src/host/exec.ts';
+import type { Follow } from '../src/host/follow-program.ts';
+import { followProgram } from '../src/host/follow-program.ts';
 
 const run = promisify(execFile);
 
@@ -55,6 +57,11 @@ export class Lab {
     return {
       run: (file, args, options) => hostExec.run('ip', ['netns', 'exec', this.hostNamespace, file, ...args], options),
     };
+  }
+
+  /** Programs of the node's namespace that run for long. */
+  get follow(): Follow {
+    return (file, args, options) => followProgram('ip', ['netns', 'exec', this.hostNamespace, file, ...args], options);
   }
 
   host(): Promise<Agent> {

@@ -9,6 +9,7 @@ import { FakeNft } from '../src/proxy/nftables/fake-nft.ts';
 import { nftVersion } from '../src/proxy/nftables/nft-program.ts';
 import type { RulesetOptions } from '../src/proxy/nftables/ruleset.ts';
 import type { TableState } from '../src/proxy/nftables/table-state.ts';
+import { emptyState } from '../src/proxy/nftables/table-state.ts';
 import { Lab } from './proxy-lab.ts';
 
 const never = new AbortController().signal;
@@ -46,7 +47,7 @@ function contract(name: string, exec: () => Exec): void {
       hairpins: readonly (readonly [string, boolean])[] = [],
     ) => {
       for (const one of planTransactions(state, { frontends, hairpins }, options, 3)) {
-        await table().run(one.script, never);
+        await table().run(one, never);
         commit(state, one);
       }
     };
@@ -85,7 +86,7 @@ function contract(name: string, exec: () => Exec): void {
       for (const [frontends, hairpins] of steps) {
         await bring(state, frontends, hairpins);
         assert.deepEqual(await table().read(never), state);
-        assert.equal(await table().hasChains(state, never), true);
+        assert.equal(await table().looksIntact(state, never), true);
       }
     });
 
@@ -104,10 +105,25 @@ function contract(name: string, exec: () => Exec): void {
       });
     }
 
-    test('a flush of the ruleset is seen by the cheap look', async () => {
+    test('a flush of any map or chain is seen by the cheap look', async () => {
+      const [key, one] = frontend('10.96.0.80', 'tcp', 80, '10.244.0.1 . 80', '10.244.0.2 . 80');
+      const rich = { ...one, affinitySeconds: 9, sources: ['10.0.0.0/8'] };
+      const maps = ['frontends', 'endpoints-tcp', 'sticky-tcp', 'sources'].map((map) => `map ip keelson ${map}`);
+      const chains = ['prerouting', 'pick-tcp-2-sticky', 'refuse'].map((chain) => `chain ip keelson ${chain}`);
+      for (const what of [...maps, 'set ip keelson hairpins', ...chains]) {
+        await run('delete table ip keelson\n');
+        const state = emptyState();
+        await bring(state, [[key, rich]], [['10.244.0.1', true]]);
+        assert.equal(await table().looksIntact(state, never), true, what);
+        await run(`flush ${what}\n`);
+        assert.equal(await table().looksIntact(state, never), false, what);
+      }
+    });
+
+    test('a flush of the ruleset is seen too', async () => {
       const state = await table().read(never);
       await run('flush ruleset\n');
-      assert.equal(await table().hasChains(state, never), false);
+      assert.equal(await table().looksIntact(state, never), false);
     });
   });
 }

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import type { KubeProxyConfiguration } from '../config/kinds.ts';
 import type { Exec } from '../host/exec.ts';
 import { readIfExists } from '../host/files.ts';
+import { followProgram } from '../host/follow-program.ts';
 import type { Clock } from '../lib/clock.ts';
 import { errorFields } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
@@ -17,6 +18,7 @@ import type { ModePart } from '../proxy/mode-switch.ts';
 import { NftBackend } from '../proxy/nftables/nft-backend.ts';
 import { nftUnusable } from '../proxy/nftables/nft-check.ts';
 import { NftRemains } from '../proxy/nftables/nft-remains.ts';
+import { RulesetWatch } from '../proxy/nftables/ruleset-watch.ts';
 import type { IpFamily } from '../proxy/read-service.ts';
 import { UserspaceBackend } from '../proxy/userspace/userspace-backend.ts';
 import { userspaceUnusable } from '../proxy/userspace/userspace-check.ts';
@@ -49,7 +51,7 @@ export function buildRemains(exec: Pick<Exec, 'run'>): Readonly<Record<ProxyMode
 
 /** Every mode that there is; making one touches nothing. */
 export function buildModes({ ipvs, ...common }: ModesInput): Readonly<Record<ProxyMode, BuiltMode>> {
-  const { exec, log } = common;
+  const { exec, clock, log } = common;
   const remains = buildRemains(exec);
   const settings = {
     scheduler: ipvs.scheduler || defaultScheduler,
@@ -59,11 +61,12 @@ export function buildModes({ ipvs, ...common }: ModesInput): Readonly<Record<Pro
     tcpFinTimeoutMs: ipvs.tcpFinTimeout,
     udpTimeoutMs: ipvs.udpTimeout,
   };
+  const watch = new RulesetWatch({ follow: followProgram, clock, log });
   return {
     nftables: {
       unusable: nftUnusable(exec),
       remains: remains.nftables,
-      backend: () => new NftBackend({ exec, log }),
+      backend: () => new NftBackend({ exec, log, watch }),
     },
     iptables: {
       unusable: iptablesUnusable(exec),

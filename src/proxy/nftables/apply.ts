@@ -1,10 +1,13 @@
 import type { Exec } from '../../host/exec.ts';
 import type { Proto } from './compile.ts';
-import { isNothingThere, runNft } from './nft-program.ts';
+import type { Transaction } from './diff.ts';
+import { isNothingThere, NftError, runNft } from './nft-program.ts';
 import type { Affinity } from './read-table.ts';
-import { readAffinities, readChainNames, readTable } from './read-table.ts';
+import { readAffinities, readTable } from './read-table.ts';
 import type { RulesetOptions } from './ruleset.ts';
 import { affinityMap } from './ruleset.ts';
+import type { RulesetWatch } from './ruleset-watch.ts';
+import { sampleElements } from './sample-elements.ts';
 import type { TableState } from './table-state.ts';
 import { emptyState } from './table-state.ts';
 
@@ -12,17 +15,21 @@ import { emptyState } from './table-state.ts';
 export class NftTable {
   readonly #exec: Pick<Exec, 'run'>;
   readonly #options: RulesetOptions;
+  readonly #watch: Pick<RulesetWatch, 'own'> | undefined;
 
-  constructor(exec: Pick<Exec, 'run'>, options: RulesetOptions) {
+  /** `watch`, where there is one, is told of every transaction, so that it does not take them for another's. */
+  constructor(exec: Pick<Exec, 'run'>, options: RulesetOptions, watch?: Pick<RulesetWatch, 'own'>) {
     this.#exec = exec;
     this.#options = options;
+    this.#watch = watch;
   }
 
   /** Reads the whole table: for the start, and for after a failure or a foreign change. */
   async read(signal: AbortSignal): Promise<TableState> {
     const { family, table } = this.#options;
     try {
-      return readTable(await this.#nft(['-j', 'list', 'table', family, table], '', 60_000, signal), this.#options);
+      const output = await this.#nft(['-j', 'list', 'table', family, table], '', 60_000, signal);
+      return readable(() => readTable(output, this.#options));
     } catch (error) {
       if (isNothingThere(error)) return emptyState();
       throw error;
@@ -30,25 +37,41 @@ export class NftTable {
   }
 
   /**
-   * Whether the chains of `state` are all there. Takes a few milliseconds however large the table is, because nft
-   * reads no element for it; for the same reason it notices a flush of the ruleset but not one of a chain or map.
+   * Whether the table still has its chains with all their rules, and some elements of every set and map, all of them
+   * where they are few. Takes a few milliseconds: nft reads no element for it, and the kernel is asked to do what it
+   * can only do with what is there, and then not to. What somebody has added is not noticed.
    */
-  async hasChains(state: TableState, signal: AbortSignal): Promise<boolean> {
-    const { family, table } = this.#options;
-    const found = readChainNames(await this.#nft(['-j', 'list', 'chains', family], '', 30_000, signal), table);
-    return [...state.chains.keys()].every((name) => found.has(name));
+  async looksIntact(state: TableState, signal: AbortSignal): Promise<boolean> {
+    const where = `${this.#options.family} ${this.#options.table}`;
+    const chains = [...state.chains].map(([name, { tags }]) =>
+      tags.length > 0 ? `add rule ${where} ${name} index ${tags.length - 1} accept` : `flush chain ${where} ${name}`,
+    );
+    const elements = sampleElements(state).map(
+      ([set, sample]) => `delete element ${where} ${set} { ${sample.join(', ')} }`,
+    );
+    try {
+      await this.#nft(['--check', '-f', '-'], `${[...chains, ...elements].join('\n')}\n`, 30_000, signal);
+      return true;
+    } catch (error) {
+      if (error instanceof NftError && error.code === 'NftFailed') return false;
+      throw error;
+    }
   }
 
   /** Runs one transaction: all of it takes effect, or, when this throws, none, unless the call was cut off. */
-  async run(script: string, signal: AbortSignal): Promise<void> {
-    await this.#nft(['-f', '-'], script, 60_000, signal);
+  async run(
+    { script, changesRules }: Pick<Transaction, 'script' | 'changesRules'>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const run = () => this.#nft(['-f', '-'], script, 60_000, signal);
+    await (this.#watch ? this.#watch.own(changesRules, run) : run());
   }
 
   /** Who is kept with which endpoint of a sticky frontend now. */
   async readAffinities(proto: Proto, signal: AbortSignal): Promise<readonly Affinity[]> {
     const { family, table } = this.#options;
     const output = await this.#nft(['-j', 'list', 'map', family, table, affinityMap(proto)], '', 60_000, signal);
-    return readAffinities(output);
+    return readable(() => readAffinities(output));
   }
 
   /** Forgets some of them, whether the kernel has forgotten them meanwhile or not. */
@@ -56,10 +79,24 @@ export class NftTable {
     const where = `element ${this.#options.family} ${this.#options.table} ${affinityMap(proto)}`;
     const again = gone.map(({ key, endpoint }) => `add ${where} { ${key} timeout 1s : ${endpoint} }`);
     const drop = gone.map(({ key }) => `delete ${where} { ${key} }`);
-    await this.run(`${[...again, ...drop].join('\n')}\n`, signal);
+    await this.run({ script: `${[...again, ...drop].join('\n')}\n`, changesRules: false }, signal);
+  }
+
+  /** Forgets all. */
+  async flushAffinities(proto: Proto, signal: AbortSignal): Promise<void> {
+    const script = `flush map ${this.#options.family} ${this.#options.table} ${affinityMap(proto)}\n`;
+    await this.run({ script, changesRules: false }, signal);
   }
 
   #nft(args: readonly string[], input: string, timeoutMs: number, signal: AbortSignal): Promise<string> {
     return runNft(this.#exec, args, { input, timeoutMs, signal });
+  }
+}
+
+function readable<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    throw new NftError('NftUnreadable', 'what nft lists cannot be read', { cause, retryable: true });
   }
 }

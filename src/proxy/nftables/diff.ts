@@ -21,6 +21,8 @@ export interface Transaction {
   readonly script: string;
   /** How many elements it adds and removes. */
   readonly writes: number;
+  /** Whether it does more than add and remove elements. */
+  readonly changesRules: boolean;
   /** Drops all that was known before the rest of the effects applies. */
   readonly replacesTable: boolean;
   readonly sets: readonly string[];
@@ -184,6 +186,7 @@ class Plan {
     return {
       script: this.#script.text(),
       writes: this.#script.writes,
+      changesRules: this.#script.changesRules,
       replacesTable: this.#replaces,
       sets: this.#sets,
       chains: this.#chains,

@@ -62,10 +62,8 @@ export class FakeNft implements Exec {
       if (command === '--check -f -') return this.#checkScript(options.input ?? '');
       const listed = /^list tables (ip6?)$/.exec(command)?.[1];
       if (listed !== undefined) return { stdout: this.#listTables(listed), stderr: '' };
-      const [, what, family = '', name = '', map] =
-        /^-j list (table|chains|map) (\S+)(?: (\S+))?(?: (\S+))?$/.exec(command) ?? [];
-      if (what === 'table' || what === 'map') return { stdout: this.#listTable(family, name, map), stderr: '' };
-      if (what === 'chains') return { stdout: this.#listChains(family), stderr: '' };
+      const [, what, family = '', name = '', map] = /^-j list (table|map) (\S+) (\S+)(?: (\S+))?$/.exec(command) ?? [];
+      if (what) return { stdout: this.#listTable(family, name, map), stderr: '' };
     } catch (error) {
       if (error instanceof NftRefusal) throw refused(error.message);
       throw error;
@@ -140,14 +138,6 @@ export class FakeNft implements Exec {
       nftables: [{ table: { family, name } }, ...sets, ...chainsJson(family, name, table), ...rules],
     });
   }
-
-  #listChains(family: string): string {
-    const chains = [...this.#ruleset].flatMap(([key, table]) => {
-      const [tableFamily = '', name = ''] = key.split(' ');
-      return tableFamily === family ? chainsJson(family, name, table) : [];
-    });
-    return JSON.stringify({ nftables: chains });
-  }
 }
 
 const refused = (stderr: string): ExecError =>
@@ -196,10 +186,18 @@ function applyInTable(table: FakeTable, verb: string, kind: string, rest: string
       break;
     case 'add rule': {
       if (!chain) throw missing(line);
-      const [, text = body, comment] = /^(.*) comment "([^"]*)"$/.exec(body) ?? [];
-      chains.set(name, { ...chain, rules: [...chain.rules, { text, comment }] });
+      const [, index, rule = ''] = /^(?:index (\d+) )?(.*)$/.exec(body) ?? [];
+      const at = index === undefined ? chain.rules.length : Number(index) + 1;
+      if (at > chain.rules.length) throw missing(line);
+      const [, text = rule, comment] = /^(.*) comment "([^"]*)"$/.exec(rule) ?? [];
+      chains.set(name, { ...chain, rules: chain.rules.toSpliced(at, 0, { text, comment }) });
       break;
     }
+    case 'flush map':
+    case 'flush set':
+      if (!set) throw missing(line);
+      sets.set(name, { ...set, elements: new Map() });
+      break;
     case 'add element':
     case 'delete element':
       if (!set) throw missing(line);

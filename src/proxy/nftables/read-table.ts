@@ -77,16 +77,6 @@ export function readTable(json: string, options: RulesetOptions): TableState {
   return state;
 }
 
-/** Names of one table's chains in the output of `nft -j list chains`. */
-export function readChainNames(json: string, table: string): ReadonlySet<string> {
-  const names = new Set<string>();
-  for (const item of listOf(objectOf(JSON.parse(json) as Json)['nftables'])) {
-    const chain = objectOf(objectOf(item)['chain']);
-    if (chain['table'] === table) names.add(String(chain['name']));
-  }
-  return names;
-}
-
 /** One client that is kept with an endpoint. */
 export interface Affinity {
   /** `192.0.2.9 . 10.96.0.9 . 80`: the client, and where it sends to. */

@@ -22,12 +22,18 @@ export class TransactionScript {
   }
 
   get isEmpty(): boolean {
-    return this.#writes === 0 && this.#head.length + this.#rules.length + this.#tail.length === 0;
+    return this.#writes === 0 && !this.changesRules;
   }
 
-  recreateTable(exists: boolean): void {
-    if (exists) this.#head.push(`delete table ${this.#where}`);
+  /** Adds the table; `replaces`: without anything that may be in one of that name, if there is one. */
+  recreateTable(replaces: boolean): void {
+    if (replaces) this.#head.push(`add table ${this.#where}`, `delete table ${this.#where}`);
     this.#head.push(`add table ${this.#where}`);
+  }
+
+  /** Whether it does more than add and remove elements. */
+  get changesRules(): boolean {
+    return this.#head.length + this.#rules.length + this.#tail.length > 0;
   }
 
   declare(set: SetSpec): void {
