@@ -46,8 +46,6 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
   const notifyEnvironment = takeNotifyEnvironment(process.env, process.pid);
   const notifier = new SystemdNotifier({ environment: notifyEnvironment, exec: hostExec, clock, log });
   await using _lock = await lockRootDir(flags.rootDir);
-  // One process does the work of both: it is kept as the more cautious of the two says.
-  await setOomScoreAdj(Math.min(kubelet.oomScoreAdj, config.proxy.oomScoreAdj), log);
   const metrics = buildAllMetrics(log);
   const host = await buildHostParts(config, metrics, log);
   const api = await connect(config, metrics, log);
@@ -137,6 +135,8 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
   const stats = await buildStatsPart({ config, host, podsHalf, volumes, remoteFiles, log });
   const server = await buildServerHalf({ config, host, podsHalf, stats: stats.endpoints, stuck, metrics, log });
 
+  // One process does the work of both: it is kept as the more cautious of the two says.
+  await setOomScoreAdj(Math.min(kubelet.oomScoreAdj, config.proxy.oomScoreAdj), log);
   await host.qosCgroups.start(signal);
   await volumes.start(signal);
   await podsHalf.notes.load();

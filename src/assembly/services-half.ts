@@ -56,8 +56,10 @@ export interface ServicesHalf {
  */
 export async function buildServicesHalf(input: ServicesHalfInput): Promise<ServicesHalf> {
   const { api, host } = input;
+  // Credentials that cannot be used end the start: that is found out before anything is tried on the host.
+  const own = api && (await connectProxy(input));
   const parts = await buildProxyParts({ ...input, nodeName: host.nodeName });
-  const half = api ? await fromApi(input, api, parts.proxier) : fromManifests(input, parts.proxier);
+  const half = api ? fromApi(input, { api, own }, parts.proxier) : fromManifests(input, parts.proxier);
   return {
     ...half,
     run: async (signal) => {
@@ -66,23 +68,21 @@ export async function buildServicesHalf(input: ServicesHalfInput): Promise<Servi
   };
 }
 
-async function fromApi(
-  { config, metrics, log, pods }: ServicesHalfInput,
-  nodeApi: KubeClient,
-  proxier: DualProxier,
-): Promise<ServicesHalf> {
+/** The proxy's own identity, where the configuration gives one. */
+async function connectProxy({ config, metrics, log }: ServicesHalfInput): Promise<KubeClient | undefined> {
   const { kubeconfig, qps, burst } = config.proxy.clientConnection;
-  const own = kubeconfig
-    ? await createKubeClient({
-        kubeconfig,
-        qps,
-        burst,
-        userAgent: 'keelson-proxy',
-        clock,
-        log,
-        metrics: metrics.proxyRest,
-      })
-    : undefined;
+  if (!kubeconfig) return undefined;
+  return createKubeClient({
+    ...{ kubeconfig, qps, burst, userAgent: 'keelson-proxy', clock, log },
+    metrics: metrics.proxyRest,
+  });
+}
+
+function fromApi(
+  { config, log, pods }: ServicesHalfInput,
+  { api, own }: { readonly api: KubeClient; readonly own: KubeClient | undefined },
+  proxier: DualProxier,
+): ServicesHalf {
   let withdrawn: Withdrawn = new Map();
   const local = new LocalWithdrawal({
     tell: () => {
@@ -92,7 +92,7 @@ async function fromApi(
     addressesOf: (uid) => addressesOf(pods(), uid),
     ...{ proxier, clock, log },
   });
-  const feed = new ServiceFeed({ api: own ?? nodeApi, proxier, resyncMs: config.proxy.configSyncPeriod, clock, log });
+  const feed = new ServiceFeed({ api: own ?? api, proxier, resyncMs: config.proxy.configSyncPeriod, clock, log });
   return {
     proxier,
     services: () => feed.services.values(),
