@@ -60,7 +60,7 @@ function emptyWorld(family: IpFamily, settings: WorldSettings): World & { readon
       ],
     }),
   );
-  return { family, settings, pods, node: a.node, services, slices, cases: {} };
+  return { family, settings, clusterCidr: a.cidr, pods, node: a.node, services, slices, cases: {} };
 }
 
 /** Writes cases into a world: by TCP and by UDP, to a node port, or, where there is none given, to the usual ports. */

@@ -31,6 +31,8 @@ export interface WorldSettings {
 export interface World {
   readonly family: IpFamily;
   readonly settings: WorldSettings;
+  /** Where the pods of the family are, whether the proxier is told or not. */
+  readonly clusterCidr: string;
   readonly pods: Readonly<Record<string, string>>;
   readonly node: string;
   readonly services: readonly Service[];
@@ -207,7 +209,7 @@ export function worldOf(family: IpFamily): World {
   }
   const shapes = shapesOf(family, addresses);
   return {
-    ...{ family, settings: usualSettings, pods, node: a.node },
+    ...{ family, settings: usualSettings, clusterCidr: a.cidr, pods, node: a.node },
     services: [...services, ...shapes.services],
     slices: [...slices, ...shapes.slices],
     cases: { ...cases, ...shapes.cases },
