@@ -1,0 +1,61 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Exec } from '../../host/exec.ts';
+import { FakeClock } from '../../lib/fake-clock.ts';
+import type { Log } from '../../lib/log.ts';
+import { silentLog } from '../../lib/log.ts';
+import { Proxier } from '../proxier.ts';
+import { FakeNft } from './fake-nft.ts';
+import { NftBackend } from './nft-backend.ts';
+
+const never = new AbortController().signal;
+const port = { name: 'web', port: 80, protocol: 'TCP' } as const;
+
+/** Two lives of keelson on one kernel, of which the second has an nft that lists in its own way. */
+async function rig(listing: (json: string) => string) {
+  const nft = new FakeNft();
+  const warned: string[] = [];
+  const log: Log = { ...silentLog, warn: (_, message) => void warned.push(message) };
+  const lists: string[] = [];
+  const strange: Exec = {
+    run: async (file, args, options) => {
+      const result = await nft.run(file, args, options);
+      if (args.join(' ').startsWith('-j list table')) lists.push('read');
+      return args[0] === '-j' ? { ...result, stdout: listing(result.stdout) } : result;
+    },
+  };
+  const start = (exec: Exec) => {
+    const settings = { masqueradeAll: false, clusterCidrs: [], masqueradeBit: 14, nodeName: 'here' };
+    const backend = new NftBackend({ exec, log });
+    const proxier = new Proxier({ ...settings, exec, clock: new FakeClock(), log, backend });
+    const spec = { clusterIP: '10.96.0.1', ports: [port], sessionAffinity: 'ClientIP' } as const;
+    proxier.onServiceChange('d/web', { metadata: { name: 'web' }, spec });
+    proxier.sourcesSynced();
+    return proxier;
+  };
+  await start(nft).syncOnce('change', never);
+  return { nft, wanted: nft.dump(), warned, lists, proxier: start(strange) };
+}
+
+for (const [sentence, listing] of [
+  ['no JSON at all', () => 'table ip keelson {\n}\n'],
+  ['JSON of another schema', () => '{"nftables2": {}}'],
+  ['elements in another shape', (json: string) => json.replaceAll('"concat"', '"joined"')],
+] as const) {
+  test(`an nft that lists ${sentence} does not keep Services from being programmed`, async () => {
+    const { nft, wanted, proxier, lists } = await rig(listing);
+    for (let i = 0; i < 12; i++) {
+      await proxier.syncOnce(i === 0 ? 'change' : 'periodic', never).catch(() => proxier.syncOnce('retry', never));
+      assert.equal(nft.dump(), wanted);
+    }
+    assert.ok(lists.length <= 12, `${lists.length} readings`);
+  });
+}
+
+test('fields that nobody knows yet are no reason to write', async () => {
+  const { nft, proxier } = await rig((json) => json.replaceAll('"chain":{', '"chain":{"of-the-future":[{}],'));
+  const written = nft.scripts.length;
+  await proxier.syncOnce('change', never);
+  await proxier.syncOnce('periodic', never);
+  assert.equal(nft.scripts.length, written);
+});
