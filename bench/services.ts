@@ -134,9 +134,10 @@ async function measure(stage: Stage, mode: string, size: number): Promise<Servic
   for (let k = 0; k < changes; k++) {
     const service = (k * 379) % size;
     changed.push(await ask<number>(world, { do: 'change', service, round: 1 }));
+    // One change, and not several that come together.
+    await delay(30);
     added.push(await ask<number>(world, { do: 'add', service: size + k }));
-    // As in a cluster: not each right after the other.
-    await delay(20);
+    await delay(30);
   }
   const cpuMs = (cpuOf(subject) - cpuBefore) / (2 * changes);
   const { scripts, problems } = await ask<SubjectReport>(subject, 'report');

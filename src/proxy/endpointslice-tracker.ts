@@ -74,6 +74,11 @@ export class EndpointSliceTracker {
     return services;
   }
 
+  /** Whether any slice of a Service has come. */
+  isKnown(serviceKey: string): boolean {
+    return this.#byService.has(serviceKey);
+  }
+
   endpointsOf(serviceKey: string): readonly PortEndpoints[] {
     return mergeSlices(this.#byService.get(serviceKey)?.values() ?? []);
   }

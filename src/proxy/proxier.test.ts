@@ -114,7 +114,7 @@ test('nothing is written before both sources have been told once', async () => {
   const proxier = newProxier(nft);
   proxier.onServiceChange('d/web', service('web', '10.96.0.1'));
   await proxier.syncOnce('change', never);
-  assert.deepEqual(nft.scripts, []);
+  assert.equal(nft.scripts.length, 0);
 });
 
 test('a restart with nothing to change writes nothing', async () => {
@@ -247,3 +247,30 @@ async function randomChanges(seed: number): Promise<void> {
       .sort();
   assert.deepEqual(withoutSlots(nft.dump()), withoutSlots(fresh.nft.dump()), `seed ${seed}`);
 }
+
+test('a new Service and its endpoints, told one after the other, are one sync', async () => {
+  const nft = new FakeNft();
+  const clock = new FakeClock();
+  const settings = { masqueradeAll: false, clusterCidrs: [], masqueradeBit: 14 };
+  const proxier = new Proxier({ exec: nft, clock, log: silentLog, nodeName: 'here', ...settings });
+  const end = new AbortController();
+  proxier.sourcesSynced();
+  const done = proxier.run(end.signal);
+  await proxier.synced;
+  await clock.advance(10);
+  nft.scripts.length = 0;
+  proxier.onServiceChange('d/a', service('a', '10.96.0.1'));
+  await clock.advance(1);
+  assert.equal(nft.scripts.length, 0);
+  proxier.onSliceChange('d/a-1', slice('a', ['10.244.0.5']));
+  await clock.advance(0);
+  assert.equal(nft.scripts.length, 1);
+  assert.match(nft.scripts.join(), /10\.244\.0\.5 \. 8080/);
+  await clock.advance(20);
+  assert.equal(nft.scripts.length, 1);
+  proxier.onServiceChange('d/b', service('b', '10.96.0.2'));
+  await clock.advance(20);
+  assert.match(nft.scripts.join(), /no-endpoints \{ 10\.96\.0\.2 \. tcp \. 80 : /);
+  end.abort();
+  await done;
+});

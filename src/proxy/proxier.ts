@@ -62,6 +62,8 @@ export interface ProxierOptions {
   readonly healthChecksChanged?: () => void;
 }
 
+/** How long a new Service without endpoints waits for them. */
+const newServiceMs = 5;
 /** Kinds of UDP flow that wait for the rules to lead elsewhere; more are left to their timeout. */
 const maxStale = 10_000;
 /** How often the kernel is compared anew when Services are programmed meanwhile. */
@@ -104,6 +106,7 @@ export class Proxier {
   readonly #healthChecksChanged: () => void;
   #stale: StaleFlows[] = [];
   #sourcesSynced = false;
+  #soon: Disposable | undefined;
   #isSynced = false;
   readonly #exec: Pick<Exec, 'run'>;
   #routesLoopback = false;
@@ -152,7 +155,10 @@ export class Proxier {
     this.#complain(`Service ${key}`, read?.problems, 'part of a Service cannot be used');
     this.#metrics?.serviceChanges.inc();
     this.#noteHealthCheck(key, read?.service);
-    if (this.#services.update(key, read?.service)) this.#queue();
+    const isNew = this.#sourcesSynced && this.#services.get(key) === undefined && !this.#slices.isKnown(key);
+    if (!this.#services.update(key, read?.service)) return;
+    if (isNew) this.#queueSoon();
+    else this.#queue();
   }
 
   /** `key` is the slice's own namespace/name; undefined: it is gone. */
@@ -417,11 +423,24 @@ export class Proxier {
     this.#healthChecksChanged();
   }
 
+  /** A new Service's endpoints come by another stream, most often at once: one sync does for both. */
+  #queueSoon(): void {
+    this.#noteQueued();
+    this.#soon ??= this.#clock.after(newServiceMs, () => {
+      this.#soon = undefined;
+      this.#runner.poke();
+    });
+  }
+
   #queue(): void {
+    this.#noteQueued();
+    this.#runner.poke();
+  }
+
+  #noteQueued(): void {
     this.#catchUp.ask();
     this.#health?.queued();
     this.#metrics?.lastQueued.set(this.#clock.now() / 1000, this.#family);
-    this.#runner.poke();
   }
 
   #measure(startedAt: number, isFull: boolean, triggers: readonly number[]): void {

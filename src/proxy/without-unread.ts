@@ -20,13 +20,13 @@ const readAnnotations: ReadonlySet<string> = new Set([triggerTimeAnnotation]);
 export function serviceWithoutUnread(service: Service): Service {
   if (!isRecord(service.metadata) || !isRecord(service.spec)) return service;
   const { selector: _, ...spec } = service.spec;
-  return { ...service, metadata: readOf(service.metadata), spec };
+  return { ...service, ...typeOf(service), metadata: readOf(service.metadata), spec };
 }
 
 /** A slice with the names, addresses, conditions and hints of its endpoints. */
 export function sliceWithoutUnread(slice: EndpointSlice): EndpointSlice {
   if (!isRecord(slice.metadata)) return slice;
-  const kept = { ...slice, metadata: readOf(slice.metadata) };
+  const kept = { ...slice, ...typeOf(slice), metadata: readOf(slice.metadata) };
   const { endpoints } = slice;
   return Array.isArray(endpoints) ? { ...kept, endpoints: endpoints.map(endpointOf) } : kept;
 }
@@ -59,6 +59,11 @@ function sameConditions(conditions: NonNullable<Endpoint['conditions']>): NonNul
   const { ready, serving, terminating } = conditions;
   return ready === true && serving === true && terminating === false ? usual : conditions;
 }
+
+const typeOf = ({ apiVersion, kind }: Pick<Service, 'apiVersion' | 'kind'>): Pick<Service, 'apiVersion' | 'kind'> => ({
+  ...(apiVersion === undefined ? {} : { apiVersion: share(apiVersion) }),
+  ...(kind === undefined ? {} : { kind: share(kind) }),
+});
 
 type Metadata = Service['metadata'];
 
