@@ -2,7 +2,12 @@ import type { FakeChains } from '../proxy/iptables/fake-iptables.ts';
 import { inRanges } from '../proxy/read-service.ts';
 import type { Fate, Packet } from './packet-tracer.ts';
 
-interface Flight extends Packet {
+/** With the interface that it comes in by; none from this host. */
+export interface IncomingPacket extends Packet {
+  readonly interface?: string;
+}
+
+interface Flight extends IncomingPacket {
   readonly mark: number;
   readonly translated: boolean;
 }
@@ -16,7 +21,7 @@ interface Way {
 }
 
 /** Follows the first packet of a connection through the tables of iptables; throws on a rule it does not know. */
-export function traceIptables(table: (name: 'nat' | 'filter') => FakeChains | undefined, packet: Packet): Fate {
+export function traceIptables(table: (name: 'nat' | 'filter') => FakeChains | undefined, packet: IncomingPacket): Fate {
   const nat = table('nat') ?? new Map();
   const filter = table('filter') ?? new Map();
   const run = (chains: FakeChains, chain: string, flights: readonly Flight[]) =>
@@ -133,7 +138,9 @@ function holdsFor(option: string, value: string, flight: Flight): boolean {
     case '-d':
       return inRanges(destination, [value]);
     case '-i':
-      return value === 'lo' && flight.from === 'network' && isLoopback(source);
+      return value.endsWith('+')
+        ? flight.interface?.startsWith(value.slice(0, -1)) === true
+        : flight.interface === value;
     case '-p':
       return flight.proto === value;
     case '--dport':
