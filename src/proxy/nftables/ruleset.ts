@@ -62,7 +62,8 @@ const maxAffinities = 262_144;
 export const bothPlaces: readonly boolean[] = [false, true];
 
 /**
- * nft (1.0.6 at least) cannot write a rule that notes an endpoint by a key of more than 16 bytes: "dreg < ctx->reg_low".
+ * nft (1.0.6 at least) aborts on a rule that notes an endpoint where key or value have more than 16 bytes: "dreg <
+ * ctx->reg_low". One IPv6 address fits on each side, but no port with it.
  * With IPv6 a client keeps its endpoint by a hash of its address instead, for as long as the endpoints stay the same.
  */
 const remembers = (options: RulesetOptions): boolean => options.family === 'ip';
