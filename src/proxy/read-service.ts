@@ -99,7 +99,8 @@ function readSpec(
     name,
     createdAt: fields.text(metadata.creationTimestamp, 'metadata.creationTimestamp') ?? '',
     clusterIps,
-    ports,
+    // A copy, because a list that has grown keeps room for many more.
+    ports: [...ports],
     internalTrafficPolicy: policy('internalTrafficPolicy'),
     externalTrafficPolicy,
     externalIps: ofFamily(fields.list(spec.externalIPs, 'spec.externalIPs'), 'spec.externalIPs'),

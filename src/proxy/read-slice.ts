@@ -63,7 +63,9 @@ export function readSlice(slice: EndpointSlice, family: IpFamily): ReadSlice {
     return [{ name: fields.text(fieldsOfOne['name'], `${path}.name`) ?? '', protocol, port }];
   });
   const namespace = fields.text(metadata['namespace'], 'metadata.namespace') || 'default';
-  return { slice: { serviceKey: `${namespace}/${serviceName}`, ports, endpoints }, problems: fields.problems };
+  // Copies, because a list that has grown keeps room for three times as many.
+  const read = { serviceKey: `${namespace}/${serviceName}`, ports: [...ports], endpoints: [...endpoints] };
+  return { slice: read, problems: fields.problems };
 }
 
 const addressTypes = ['IPv4', 'IPv6', 'FQDN'] as const;
