@@ -15,7 +15,7 @@ import { Lab, udpPort } from '../proxy-lab.ts';
 /** Run in the virtual machine, because few machines' kernels have IPVS. */
 
 /** IPVS drops what has a loopback address for its source and an endpoint elsewhere: a rule of the kernel. */
-const isLoopback = (sentence: string): boolean => sentence.includes('127.0.0.1');
+const isLoopback = (sentence: string): boolean => sentence.endsWith(' on 127.0.0.1');
 
 let lab: Lab;
 before(async () => {

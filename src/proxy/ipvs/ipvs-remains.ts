@@ -100,10 +100,13 @@ export class IpvsRemains implements Remains {
         const isOurs = device === 'ours';
         const { addresses } = readAddresses(links, family);
         const sets = readSets(saved, family);
-        const marked = sets.has('KEELSON-DROP') ? sets : new Map<SetRole, Map<string, string>>();
+        const isMarked = isOurs || [...sets.keys()].some(isOwnName);
+        const marked = isMarked ? sets : new Map<SetRole, Map<string, string>>();
         const all = { servers: readServers(servers, family), sets: marked };
         const ours = ourServers({ ...all, addresses: isOurs ? addresses : new Set() });
-        return { family, servers: ours, sets: [...marked.keys()], rules: rules.get(family) ?? new Map() };
+        // Those that tell of the rest go last.
+        const roles = [...marked.keys()].sort((a, b) => Number(isOwnName(a)) - Number(isOwnName(b)));
+        return { family, servers: ours, sets: roles, rules: rules.get(family) ?? new Map() };
       }),
     };
   }
@@ -123,6 +126,8 @@ export class IpvsRemains implements Remains {
     return this.#exec.run(file, args, { signal, timeoutMs, input, maxOutputBytes });
   }
 }
+
+const isOwnName = (role: SetRole): boolean => role.startsWith('KEELSON-');
 
 const iptables = (family: IpFamily): string => (family === 'IPv4' ? 'iptables' : 'ip6tables');
 
