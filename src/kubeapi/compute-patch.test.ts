@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { randomOf } from '../testing/random.ts';
 import { computeMergePatch, computeStrategicPatch, computeStrategicStatusPatch } from './compute-patch.ts';
 import { mergeSchemaOf } from './merge-schema.ts';
 import { applyMergePatch, applyStrategicMerge } from './strategic-merge.ts';
@@ -68,17 +69,6 @@ describe('computeStrategicStatusPatch', () => {
   });
 });
 
-/** A small generator with a fixed seed (mulberry32), so that a failure can be repeated. */
-function generator(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) % below;
-  };
-}
-
 function shuffled<T>(list: readonly T[], below: (n: number) => number): T[] {
   const result = [...list];
   for (let i = result.length - 1; i > 0; i--) {
@@ -126,7 +116,7 @@ function randomObject(below: (n: number) => number): Record<string, unknown> {
 }
 
 describe('a computed patch, applied to the state it started from, yields the state it aims at', () => {
-  const below = generator(20260101);
+  const below = randomOf(20260101);
   const pairs = Array.from({ length: 2000 }, () => ({ before: randomObject(below), after: randomObject(below) }));
 
   for (const kind of ['Pod', 'Node']) {

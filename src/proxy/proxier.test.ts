@@ -8,6 +8,7 @@ import type { Log } from '../lib/log.ts';
 import { silentLog } from '../lib/log.ts';
 import type { Fate, Packet } from '../testing/packet-tracer.ts';
 import { tracePacket } from '../testing/packet-tracer.ts';
+import { randomOf } from '../testing/random.ts';
 import { FakeNft } from './nftables/fake-nft.ts';
 import { Proxier } from './proxier.ts';
 
@@ -200,17 +201,6 @@ test('of two Services with one address the older has it, the other when that goe
 test('any sequence of changes, with failures between, ends as a fresh start does', async () => {
   for (let seed = 1; seed <= 20; seed++) await randomChanges(seed);
 });
-
-/** A repeatable sequence; mulberry32. */
-function randomOf(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) % below;
-  };
-}
 
 async function randomChanges(seed: number): Promise<void> {
   const random = randomOf(seed);
