@@ -47,7 +47,7 @@ const note = (fields: object, message: string): void => {
 };
 const log: Log = {
   ...silentLog,
-  warn: note,
+
   error: note,
   debug: (fields) => {
     writes += (fields as { writes?: number }).writes ?? 0;
