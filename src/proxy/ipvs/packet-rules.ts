@@ -124,7 +124,8 @@ function natChains(rules: TrafficRules): readonly PacketChain[] {
       rule(set('KUBE-LOAD-BALANCER'), '-j KUBE-LOAD-BALANCER'),
       rule(`${set('KUBE-LOAD-BALANCER-LOCAL')} ${fromHost}`, masquerade),
       rule(
-        `-m set ! --match-set ${setName('KUBE-IPVS-IPS', family)} dst -m addrtype --dst-type LOCAL`,
+        // What listens on loopback has a client there, and no node port is served there.
+        `! -d ${family === 'IPv4' ? '127.0.0.0/8' : '::1/128'} -m set ! --match-set ${setName('KUBE-IPVS-IPS', family)} dst -m addrtype --dst-type LOCAL`,
         '-j KUBE-NODE-PORT',
       ),
     ]),
