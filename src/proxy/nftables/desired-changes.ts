@@ -14,15 +14,29 @@ export function changesOf(routes: Routes, frontends: Iterable<string>, targets: 
   };
 }
 
-/** Every frontend wanted, those that other Services wait for first, then what the kernel has besides. */
+/**
+ * Every frontend wanted, those that other Services wait for first, then what the kernel has besides. Each is compiled
+ * when it is asked for: all at once would be most of the memory that a start takes.
+ */
 export function everything(routes: Routes, state: TableState): DesiredChanges {
   const local = routes.localTargets();
   const addresses = new Set([...local.keys(), ...state.hairpins]);
-  const keys = [...routes.frontends()];
-  const first = keys.filter((key) => isUrgent(routes, key));
-  const frontends = new Map([...first, ...keys].map((key) => desiredOf(routes, key)));
-  for (const element of state.frontends.keys()) if (!frontends.has(element)) frontends.set(element, undefined);
-  return { frontends, hairpins: [...addresses].map((ip) => [ip, local.has(ip)] as const) };
+  return {
+    frontends: allFrontends(routes, new Set(state.frontends.keys())),
+    hairpins: [...addresses].map((ip) => [ip, local.has(ip)] as const),
+  };
+}
+
+function* allFrontends(routes: Routes, held: Set<string>): Generator<readonly [string, DesiredFrontend | undefined]> {
+  for (const urgent of [true, false]) {
+    for (const key of routes.frontends()) {
+      if (isUrgent(routes, key) !== urgent) continue;
+      const desired = desiredOf(routes, key);
+      held.delete(desired[0]);
+      yield desired;
+    }
+  }
+  for (const element of held) yield [element, undefined];
 }
 
 /** Name service and the API server: what a cold node's pods ask for before anything else. */
