@@ -159,10 +159,7 @@ class Plan {
     }
     const change = diffFrontend(current, desired);
     if (!change) return;
-    for (const verdict of verdictsOf(change.next)) {
-      const wanted = chainFor(targetOf(verdict), undefined, this.#options);
-      if (wanted) this.#ensureChain(wanted);
-    }
+    for (const verdict of verdictsOf(change.next)) this.#ensureLedTo(targetOf(verdict));
     for (const { set, element: key } of change.remove) this.#script.remove(set, key);
     for (const { set, element: key, value } of change.add) this.#script.add(set, key, value);
     countVerdicts(this.#picks, current, -1);
@@ -197,6 +194,13 @@ class Plan {
     };
   }
 
+  /** A chain whose name says what is in it. One that is there has been compared by `repairStatic`. */
+  #ensureLedTo(name: string): void {
+    if (this.#chains.has(name) || this.#has(this.#state.chains, name)) return;
+    const wanted = chainFor(name, undefined, this.#options);
+    if (wanted) this.#ensureChain(wanted);
+  }
+
   #ensureChain(wanted: ChainSpec): void {
     if (this.#chains.has(wanted.name)) return;
     const current = this.#replaces ? undefined : this.#state.chains.get(wanted.name);
@@ -214,7 +218,7 @@ class Plan {
     return before + (this.#picks.get(verdict) ?? 0);
   }
 
-  #has(names: ReadonlySet<string>, name: string): boolean {
+  #has(names: Pick<ReadonlySet<string>, 'has'>, name: string): boolean {
     return !this.#replaces && names.has(name);
   }
 }
