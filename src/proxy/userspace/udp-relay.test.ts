@@ -53,6 +53,16 @@ async function relayTo(
   return { clock, sessions, serve, ask, port: relay.port };
 }
 
+test('an endpoint that there is no way to costs its datagrams, and the next endpoint serves', async () => {
+  // The kernel refuses this address to a socket that has not asked for broadcasts.
+  const noWay: Target = { ip: '255.255.255.255', port: 9, mayBeLocal: false };
+  const { ask, port, sessions } = await relayTo([noWay, await named('b')]);
+  const [lost, client] = [await socket(), await socket()];
+  lost.send('x', port, host);
+  assert.deepEqual([await ask(client), await ask(client, 'y')], ['b x', 'b y']);
+  assert.equal(sessions.size, 1);
+});
+
 test('a client keeps its endpoint, and the next one gets the next', async () => {
   const { ask, sessions } = await relayTo([await named('a'), await named('b')]);
   const [one, other] = [await socket(), await socket()];

@@ -32,6 +32,8 @@ export async function openUdpRelay({ host, clock, sessions }: UdpRelayOptions): 
   const clients = new Map<string, Session>();
 
   socket.on('message', (data, from) => {
+    // Anybody can send from port 0, and nobody can be answered there: to try would throw.
+    if (from.port === 0) return;
     const key = `${from.address} ${from.port}`;
     const session = clients.get(key) ?? begin(key, from);
     if (!session) return;
@@ -126,11 +128,13 @@ class Session {
     });
     // Nobody listens there: the client's next datagram goes to another endpoint.
     this.#socket.on('error', this.end);
-    this.#socket.connect(target.port, target.ip, () => {
+    // Not as the callback of `connect`, which is called as well when there is no way to the endpoint.
+    this.#socket.once('connect', () => {
       const waiting = this.#waiting ?? [];
       this.#waiting = undefined;
       for (const data of waiting) this.send(data);
     });
+    this.#socket.connect(target.port, target.ip);
   }
 
   send(data: Buffer): void {
