@@ -1,5 +1,11 @@
 import assert from 'node:assert/strict';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempDisposable, readFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { promisify } from 'node:util';
 import { followProgram, lineSplitter } from './follow-program.ts';
 
 const never = new AbortController().signal;
@@ -50,6 +56,19 @@ test('an end that nobody asked for is an error with what it said', async () => {
   await assert.rejects(followProgram('sh', ['-c', 'exit 0'], options), { code: 'ExecFailed', exitCode: 0 });
   await assert.rejects(followProgram('sh', ['-c', 'kill -9 $$'], options), { message: /ended by SIGKILL/ });
   await assert.rejects(followProgram('/nowhere/nothing', [], options), { code: 'ExecNotFound' });
+});
+
+test('what is followed ends with who follows it, though that is killed', async () => {
+  await using dir = await mkdtempDisposable(join(tmpdir(), 'keelson-follow-'));
+  const held = join(dir.path, 'held');
+  await promisify(execFile)('mkfifo', [held]);
+  const script = `import { followProgram } from '${import.meta.resolve('./follow-program.ts')}';
+    const onLine = () => process.kill(process.pid, 'SIGKILL');
+    const args = ['-c', 'exec 3> "$0"; echo ready; exec sleep 600', '${held}'];
+    await followProgram('sh', args, { signal: new AbortController().signal, onLine });`;
+  const follower = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: 'ignore' });
+  const [ended] = await Promise.all([once(follower, 'close'), readFile(held)]);
+  assert.deepEqual(ended, [null, 'SIGKILL']);
 });
 
 test('with the signal aborted before, nothing is started', async () => {

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { errnoOf } from '../lib/errors.ts';
-import { ExecError, notFound } from './exec.ts';
+import { ExecError, isProgramMissing, notFound } from './exec.ts';
 
 export interface FollowOptions {
   readonly signal: AbortSignal;
@@ -19,8 +19,25 @@ const maxStderr = 2_000;
 /** From SIGTERM to SIGKILL. */
 const killDelayMs = 1_000;
 
-/** A program must write each line when it has it: into a pipe, many keep them back until there are 4 KiB. */
-export const followProgram: Follow = async (file, args, { signal, onLine }) => {
+/**
+ * A program must write each line when it has it: into a pipe, many keep them back until there are 4 KiB. It ends with
+ * keelson, however that ends, where there is setpriv(1) of util-linux: otherwise one that has nothing to write stays,
+ * and after each restart there is one more.
+ */
+export const followProgram: Follow = async (file, args, options) => {
+  try {
+    await follow('setpriv', ['--pdeathsig', 'TERM', file, ...args], options);
+  } catch (error) {
+    if (!isOfSetpriv(error)) throw error;
+    await follow(file, args, options);
+  }
+};
+
+/** It is not there, does not know the option, or did not find the program. */
+const isOfSetpriv = (error: unknown): boolean =>
+  isProgramMissing(error) || (error instanceof ExecError && error.stderr.startsWith('setpriv: '));
+
+const follow: Follow = async (file, args, { signal, onLine }) => {
   if (signal.aborted) return;
   const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   let stderr = '';
