@@ -7,6 +7,7 @@ import { silentLog } from '../../lib/log.ts';
 import { Proxier } from '../proxier.ts';
 import { FakeNft } from './fake-nft.ts';
 import { NftBackend } from './nft-backend.ts';
+import type { ForeignChange, RulesetWatch } from './ruleset-watch.ts';
 
 const never = new AbortController().signal;
 const port = { name: 'web', port: 80, protocol: 'TCP' } as const;
@@ -58,4 +59,45 @@ test('fields that nobody knows yet are no reason to write', async () => {
   await proxier.syncOnce('change', never);
   await proxier.syncOnce('periodic', never);
   assert.equal(nft.scripts.length, written);
+});
+
+test('what another program does while the table is read is repaired too', async () => {
+  const nft = new FakeNft();
+  const flush = () =>
+    nft.run('nft', ['-f', '-'], { signal: never, timeoutMs: 1, input: 'flush chain ip keelson prerouting\n' });
+  let tell: (change: ForeignChange) => void = () => {};
+  const watch = {
+    listen: async (_: AbortSignal, listener: (change: ForeignChange) => void) => void (tell = listener),
+    own: <T>(_: boolean, run: () => Promise<T>) => run(),
+  };
+  const flushed = async () => {
+    await flush();
+    tell(new Set(['ip keelson']));
+  };
+  let afterReading = async () => {};
+  const exec: Exec = {
+    run: async (file, args, options) => {
+      const result = await nft.run(file, args, options);
+      if (args.join(' ').startsWith('-j list table')) await afterReading();
+      return result;
+    },
+  };
+  const settings = { masqueradeAll: false, clusterCidrs: [], masqueradeBit: 14, nodeName: 'here' };
+  const backend = new NftBackend({ exec, log: silentLog, watch: watch as unknown as RulesetWatch });
+  const proxier = new Proxier({ ...settings, exec, clock: new FakeClock(), log: silentLog, backend });
+  proxier.onServiceChange('d/web', { metadata: { name: 'web' }, spec: { clusterIP: '10.96.0.1', ports: [port] } });
+  proxier.sourcesSynced();
+  await proxier.syncOnce('change', never);
+  const wanted = nft.dump();
+  let asked = 0;
+  await backend.run(never, () => {
+    asked += 1;
+  });
+  await flushed();
+  afterReading = flushed;
+  await proxier.syncOnce('change', never);
+  afterReading = async () => {};
+  assert.equal(asked, 2);
+  await proxier.syncOnce('change', never);
+  assert.equal(nft.dump(), wanted);
 });

@@ -130,6 +130,8 @@ export class NftBackend implements Backend {
     const isLost = this.#state !== undefined && (await this.#mayHaveChanged(table, this.#state, cause, signal));
     if (isLost) this.#state = undefined;
     const known = this.#state;
+    // What is heard from here on may not be in the reading any more.
+    if (!known) this.#foreign = undefined;
     const state = known ?? (await this.#read(table, reads, signal));
     this.#state = state;
     this.#rules = rules;
@@ -155,7 +157,7 @@ export class NftBackend implements Backend {
 
   /** Whether a sync has something to look at. */
   #noteForeign(change: ForeignChange): boolean {
-    if (!this.#state || this.#state.layout === 'absent' || !this.#rules) return false;
+    if (this.#state?.layout === 'absent' || !this.#rules) return false;
     const { family, table } = rulesetOptions(this.#rules);
     if (change && !change.has(`${family} ${table}`)) return false;
     this.#foreign = change ? 'sure' : (this.#foreign ?? 'perhaps');
