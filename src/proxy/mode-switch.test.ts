@@ -20,6 +20,7 @@ class FakeMode implements ModePart {
   failures: Error[] = [];
   asked = 0;
   hangs = false;
+  cannotLook = false;
 
   constructor(mode: ProxyMode) {
     this.mode = mode;
@@ -46,6 +47,7 @@ class FakeMode implements ModePart {
   }
 
   async conflicts(): Promise<readonly string[]> {
+    if (this.cannotLook) throw new Error('timed out');
     return this.foreign;
   }
 }
@@ -145,6 +147,22 @@ test('rules of kube-proxy are warned of once, until they change', async () => {
   modes.iptables.foreign = modes.nftables.foreign = [];
   await clock.advance(hour);
   assert.match(said('info')[0]?.message ?? '', /are gone/);
+  stop.abort();
+  await watch;
+});
+
+test('rules of kube-proxy that cannot be looked for are not taken for gone', async () => {
+  const { modes, modeSwitch, said, clock } = setUp();
+  const stop = new AbortController();
+  modes.iptables.foreign = ['chain KUBE-SERVICES of table nat'];
+  const watch = modeSwitch.watchConflicts(stop.signal);
+  await clock.advance(hour);
+  modes.iptables.cannotLook = true;
+  await clock.advance(hour);
+  assert.deepEqual(said('info'), []);
+  modes.iptables.cannotLook = false;
+  await clock.advance(hour);
+  assert.equal(said('warn').length, 1);
   stop.abort();
   await watch;
 });

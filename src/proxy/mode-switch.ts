@@ -77,9 +77,11 @@ export class ModeSwitch {
 
   /** Warns of the rules of a kube-proxy: at once, and again only when they have changed. Runs until the signal aborts. */
   async watchConflicts(signal: AbortSignal): Promise<void> {
+    const found = new Map<ProxyMode, readonly string[]>();
     let said = '';
     while (!signal.aborted) {
-      said = await this.#sayConflicts(said, signal);
+      await this.#findConflicts(found, signal);
+      if (!signal.aborted) said = this.#sayConflicts([...new Set([...found.values()].flat())], said);
       await this.#clock.sleep(conflictCheckMs, signal).catch(() => {});
     }
   }
@@ -137,18 +139,20 @@ export class ModeSwitch {
     this.#log.info(fields, 'removed what another proxy mode of keelson had left');
   }
 
-  async #sayConflicts(said: string, signal: AbortSignal): Promise<string> {
-    const found: string[] = [];
+  /** What cannot be looked for is taken to be as it was. */
+  async #findConflicts(found: Map<ProxyMode, readonly string[]>, signal: AbortSignal): Promise<void> {
     for (const { remains } of Object.values(this.#modes)) {
       using limit = this.#limit(removalPatienceMs, signal);
       try {
-        found.push(...(await remains.conflicts(limit.signal)));
+        found.set(remains.mode, await remains.conflicts(limit.signal));
       } catch (error) {
-        if (signal.aborted) return said;
+        if (signal.aborted) return;
         this.#log.debug({ mode: remains.mode, ...errorFields(error) }, 'cannot look for rules of kube-proxy');
       }
     }
-    const lines = [...new Set(found)];
+  }
+
+  #sayConflicts(lines: readonly string[], said: string): string {
     const now = lines.join('\n');
     if (now === said) return said;
     if (now === '') this.#log.info({}, 'the rules of kube-proxy are gone');
