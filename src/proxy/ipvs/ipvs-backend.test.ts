@@ -59,8 +59,8 @@ const newBackend = (settings: Partial<IpvsSettings> = {}) =>
   new IpvsBackend({ exec: kernel, log, clock, family: 'IPv4', settings: { ...plain, ...settings } });
 
 /** What is wanted once a Service has these endpoints; undefined: the Service is gone. */
-function wish(hosts: readonly number[] | undefined, more: Partial<TrafficRules> = {}): Wish {
-  const read = hosts && readService(service, 'IPv4').service;
+function wish(hosts: readonly number[] | undefined, more: Partial<TrafficRules> = {}, object = service): Wish {
+  const read = hosts && readService(object, 'IPv4').service;
   const slices = new EndpointSliceTracker('here');
   slices.update('d/s-1', readSlice(slice(...(hosts ?? [])), 'IPv4').slice);
   const routes = read ? routeService(read, slices.endpointsOf('d/s'), { nodeName: 'here', zone: undefined }) : [];
@@ -341,6 +341,31 @@ test('a Service is explained by what leads to it', async () => {
     'addr add 10.96.0.7/32 dev kube-ipvs0',
   ]);
   assert.deepEqual(backend.explain('10.96.0.8 TCP 80', wish([1, 2])), []);
+});
+
+test('a Service with other endpoints for clients from outside is explained with the mark that the kernel has', async () => {
+  const object: Service = {
+    metadata: { name: 's', namespace: 'd' },
+    spec: { ...service.spec, type: 'NodePort', externalIPs: ['198.51.100.7'], externalTrafficPolicy: 'Local' },
+  };
+  const backend = newBackend();
+  const wished = wish([1], {}, object);
+  await backend.sync(wished, change);
+  const key = frontendKey({ ip: '*', protocol: 'TCP', port: 30_080 });
+  const [, mark] = /-A (-f \d+)/.exec(backend.explain(key, wished).join('\n')) ?? [];
+  const element = '192.0.2.1,tcp:30080';
+  const hex = kernel.sets
+    .get('KEELSON-OUTSIDE')
+    ?.elements.get(element)
+    ?.replace(/^.*skbmark /, '');
+  assert.equal(mark, `-f ${Number(hex)}`);
+});
+
+test('answers of endpoints are let through where the host forwards nothing', async () => {
+  await newBackend().sync(wish([1]), change);
+  const rules = kernel.rules.IPv4.save();
+  assert.match(rules, /-A FORWARD .*-j KEELSON-IPVS-FORWARD/);
+  assert.match(rules, /-A KEELSON-IPVS-FORWARD -m conntrack --ctstate RELATED,ESTABLISHED .*-j ACCEPT/);
 });
 
 test('a plan is what an empty kernel would be given, and touches nothing', () => {

@@ -128,8 +128,9 @@ export class IpvsBackend implements Backend {
   }
 
   explain(frontend: string, wish: Wish): readonly string[] {
-    const compiler = this.#known?.compiler ?? this.#planCompiler(wish);
-    const alone = new WishCompiler(compiler.place, new OutsideMarks(wish.rules.masqueradeBit));
+    const alone = this.#known
+      ? WishCompiler.for(this.#known.state, wish.rules, this.#settings.scheduler)
+      : this.#planCompiler(wish);
     alone.update(wish.routes, [frontend]);
     const state = emptyKernel();
     const steps = diffState(state, alone.wished, touchAll(state, alone.wished, []));

@@ -35,15 +35,17 @@ export class OutsideMarks {
   readonly #masqueradeBit: number;
   readonly #byFrontend = new Map<string, number>();
   readonly #used = new Set<number>();
+  /** By element, and kept from all others. */
+  readonly #known: ReadonlyMap<string, number>;
+  readonly #reserved: ReadonlySet<number>;
   #next = 0;
 
   /** `inKernel`: what the set holds, mark by element; a frontend that is asked for with that element gets it again. */
   constructor(masqueradeBit: number, inKernel: Iterable<readonly [element: string, mark: number]> = []) {
     this.#masqueradeBit = masqueradeBit;
-    for (const [element, mark] of inKernel) this.#known.set(element, mark);
+    this.#known = new Map(inKernel);
+    this.#reserved = new Set(this.#known.values());
   }
-
-  readonly #known = new Map<string, number>();
 
   /** The mark of a frontend, whose first element in the set is `element`. */
   take(frontend: string, element: string | undefined): number {
@@ -69,11 +71,10 @@ export class OutsideMarks {
   }
 
   #free(): number {
-    const reserved = new Set(this.#known.values());
     for (let tries = 0; tries < maxNumber; tries++) {
       const mark = markOf(this.#next, this.#masqueradeBit);
       this.#next = (this.#next + 1) % maxNumber;
-      if (!this.#used.has(mark) && !reserved.has(mark)) return mark;
+      if (!this.#used.has(mark) && !this.#reserved.has(mark)) return mark;
     }
     throw new Error('more frontends than marks');
   }
