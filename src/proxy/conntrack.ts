@@ -1,10 +1,11 @@
+import { networkInterfaces } from 'node:os';
 import type { Exec } from '../host/exec.ts';
 import { ExecError, isProgramMissing } from '../host/exec.ts';
 import type { Clock } from '../lib/clock.ts';
 import { errorFields } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { Route } from './route-services.ts';
-import { frontendKey, nodeAddress } from './route-services.ts';
+import { nodeAddress } from './route-services.ts';
 import type { StaleFlows, TrackedFlow } from './stale-flows.ts';
 import { staleAmong } from './stale-flows.ts';
 
@@ -51,10 +52,10 @@ export class ConntrackCleaner {
     this.#wake();
   }
 
-  /** Queues what a start finds and `routeOf` (by `frontendKey`) does not lead to. A failure costs only time. */
-  async removeUnrouted(routeOf: (frontend: string) => Route | undefined, signal: AbortSignal): Promise<void> {
+  /** Queues what a start finds and `routeOf` does not lead to. A failure costs only time. */
+  async removeUnrouted(routeOf: (ip: string, port: number) => Route | undefined, signal: AbortSignal): Promise<void> {
     const flows = (await this.#list(signal)) ?? [];
-    this.remove(staleAmong(flows, (ip, port) => routeOf(frontendKey({ ip, protocol: 'UDP', port }))));
+    this.remove(staleAmong(flows, routeOf, hostAddresses()));
   }
 
   /** Queues the flows that there are now and `isStale` says so of. A failure costs only time. */
@@ -167,6 +168,9 @@ export function flowsIn(output: string): readonly TrackedFlow[] {
     answersFrom: { ip: from, port: Number(source) },
   }));
 }
+
+const hostAddresses = (): ReadonlySet<string> =>
+  new Set(Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map(({ address }) => address)));
 
 /** conntrack exits with 1 when there was nothing to delete. */
 const isNothingFound = (error: unknown): boolean =>

@@ -106,6 +106,19 @@ test('as long as the sources are not known, rules of an earlier run may lead any
   assert.equal(await isOverAfter(() => proxier.syncOnce('change', never), '10.244.0.99'), true);
 });
 
+test('so may they when the API server has not told anything yet', async () => {
+  const nft = new FakeNft();
+  const settings = { clock: new FakeClock(), log: silentLog, nodeName: 'here', masqueradeAll: false, clusterCidrs: [] };
+  const proxier = new Proxier({ ...settings, exec: nft, masqueradeBit: 14 });
+  const patience = new AbortController();
+  const waiting = assert.rejects(proxier.whenWritten([local], patience.signal), /enough/);
+  patience.abort(new Error('enough'));
+  await waiting;
+  proxier.sourcesSynced();
+  await proxier.syncOnce('change', never);
+  await proxier.whenWritten([local], never);
+});
+
 test('what is withdrawn does not wait for minSyncPeriod', async () => {
   const nft = new FakeNft();
   const clock = new FakeClock();

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import type { Service } from '../api/core-v1.ts';
 import type { EndpointSlice } from '../api/discovery-v1.ts';
 import { serviceNameLabel } from '../api/discovery-v1.ts';
+import type { Exec } from '../host/exec.ts';
 import { FakeClock } from '../lib/fake-clock.ts';
 import type { Log } from '../lib/log.ts';
 import { silentLog } from '../lib/log.ts';
@@ -263,4 +264,33 @@ test('a new Service and its endpoints, told one after the other, are one sync', 
   assert.match(nft.scripts.join(), /no-endpoints \{ 10\.96\.0\.2 \. tcp \. 80 : /);
   end.abort();
   await done;
+});
+
+test('packets to loopback addresses are let in only behind the rule that keeps strangers off', async () => {
+  const nft = new FakeNft();
+  const ran: string[] = [];
+  const exec: Exec = {
+    run: async (file, args, options) => {
+      if (file === 'nft') return nft.run(file, args, options);
+      ran.push(`${[file, ...args].join(' ')}, ${nft.table('ip', 'keelson') ? 'guarded' : 'open'}`);
+      return { stdout: '0\n', stderr: '' };
+    },
+  };
+  const settings = { masqueradeAll: false, clusterCidrs: [], masqueradeBit: 14, traffic: { localhostNodePorts: true } };
+  const proxier = new Proxier({ exec, clock: new FakeClock(), log: silentLog, nodeName: 'here', ...settings });
+  const spec = {
+    ...service('web', '10.96.0.1').spec,
+    type: 'NodePort',
+    ports: [{ port: 80, nodePort: 30080 }],
+  } as const;
+  proxier.onServiceChange('d/web', { ...service('web', '10.96.0.1'), spec });
+  proxier.sourcesSynced();
+  nft.failNext('Error: interrupted');
+  await assert.rejects(proxier.syncOnce('change', never));
+  await proxier.syncOnce('retry', never);
+  const sysctls = ran.filter((one) => one.startsWith('sysctl'));
+  assert.deepEqual(sysctls, [
+    'sysctl -n net.ipv4.conf.all.route_localnet, guarded',
+    'sysctl -q -w net.ipv4.conf.all.route_localnet=1, guarded',
+  ]);
 });

@@ -24,12 +24,12 @@ import type { ProxyMetrics } from './proxy-metrics.ts';
 import type { IpFamily, ServiceInfo } from './read-service.ts';
 import { canonicalIp, readService } from './read-service.ts';
 import { readSlice } from './read-slice.ts';
-import { routeService } from './route-services.ts';
+import { frontendKey, routeService } from './route-services.ts';
 import type { RouteChange } from './route-table.ts';
 import { RouteTable } from './route-table.ts';
 import { ServiceTracker } from './service-tracker.ts';
 import type { StaleFlows } from './stale-flows.ts';
-import { staleFlows } from './stale-flows.ts';
+import { staleFlows, stillStale } from './stale-flows.ts';
 import type { TraceFacts } from './trace-target.ts';
 import { TriggerTimes } from './trigger-times.ts';
 import type { Withdrawn } from './withdraw.ts';
@@ -144,6 +144,8 @@ export class Proxier {
       backoff,
     };
     this.#runner = new BoundedRunner({ clock, policy, step: (cause, signal) => this.syncOnce(cause, signal) });
+    // Of an earlier run there may be rules that nothing is known of yet.
+    this.#catchUp.ask();
     const { promise, resolve } = Promise.withResolvers<void>();
     this.synced = promise;
     this.#markSynced = resolve;
@@ -300,17 +302,19 @@ export class Proxier {
       services: new Set(changes.flatMap((change) => change.services)),
     };
     this.#stale = [...this.#stale, ...changes.flatMap(staleFlows)].slice(-maxStale);
-    await this.#routeLoopback(signal);
     const changedTargets = this.#routes.takeChangedTargets();
     for (const ip of changedTargets) this.#unwritten.add(ip);
     const wish = { ...this.#wish(), changed, changedTargets };
     const { isFull, writes } = await this.#backend.sync(wish, { cause, signal });
     this.#unwritten.clear();
+    const routeOf = (ip: string, port: number) => this.#routes.get(frontendKey({ ip, protocol: 'UDP', port }));
     // Only now do the rules lead elsewhere: a flow that was removed earlier would come back as it was.
-    this.#cleaner.remove(this.#stale);
+    this.#cleaner.remove(stillStale(this.#stale, routeOf));
     this.#stale = [];
-    if (!this.#isSynced) await this.#cleaner.removeUnrouted((frontend) => this.#routes.get(frontend), signal);
+    if (!this.#isSynced) await this.#cleaner.removeUnrouted(routeOf, signal);
     this.#isSynced = true;
+    // Not before the rules that keep strangers off the host's loopback addresses.
+    await this.#routeLoopback(signal);
     this.#log.debug({ cause, services: changed.services.size, writes }, 'Services are in step');
     return isFull;
   }

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { PortProtocol } from '../api/core-v1.ts';
 import type { Route } from './route-services.ts';
 import type { StaleFlows } from './stale-flows.ts';
-import { staleAmong, staleFlows } from './stale-flows.ts';
+import { staleAmong, staleFlows, stillStale } from './stale-flows.ts';
 import { relayAddress } from './userspace/compile-portals.ts';
 
 const at = (number: number) => ({ ip: `10.244.0.${number}`, port: 5353 });
@@ -68,13 +68,21 @@ test('of the flows that a start finds, those that no route leads to are stale', 
     flow('192.0.2.1', 30053, at(1)),
     flow('198.51.100.1', 30053, { ip: '198.51.100.1', port: 30053 }),
     flow('198.51.100.1', 53, at(9)),
+    flow('198.51.100.1', 30053, at(9)),
     flow('10.96.0.1', 53, { ip: relayAddress.IPv4, port: 40_000 }),
   ];
-  const found = staleAmong([...kept, ...gone], (ip, port) => routes.get(`${ip} ${port}`));
+  const found = staleAmong([...kept, ...gone], (ip, port) => routes.get(`${ip} ${port}`), new Set(['192.0.2.1']));
   assert.deepEqual(found, [
     to(at(2)),
     to(undefined),
     { ip: '10.96.0.2', port: 53, endpoint: at(1) },
     { ip: '192.0.2.1', port: 30053, endpoint: at(2) },
   ]);
+});
+
+test('an endpoint that came back before the kernel heard of its leave keeps its flows', () => {
+  const routeOf = (ip: string) => (ip === '10.96.0.1' ? route([1]) : undefined);
+  assert.deepEqual(stillStale([to(at(1)), to(at(2)), to(undefined)], routeOf), [to(at(2)), to(undefined)]);
+  const withoutEndpoints = { ...to(undefined), ip: '10.96.0.2' };
+  assert.deepEqual(stillStale([withoutEndpoints], routeOf), []);
 });

@@ -35,18 +35,30 @@ export function staleFlows({ previous, current }: RouteChange): readonly StaleFl
   return stale;
 }
 
+/** Of the flows that changes have left behind, those that the routes of now do not lead to either. */
+export function stillStale(
+  stale: readonly StaleFlows[],
+  routeOf: (ip: string, port: number) => Route | undefined,
+): readonly StaleFlows[] {
+  return stale.filter(({ ip, port, endpoint }) => {
+    const targets = targetsOf(routeOf(ip, port));
+    return endpoint ? !targets.has(keyOf(endpoint)) : targets.size > 0;
+  });
+}
+
 /**
  * Which of the flows that a start finds are stale by the routes that hold now: endpoints that went while nobody
- * looked. A flow to a node port's number that was never translated may be to anywhere, and is left alone; so is one to
- * a relay, which has all endpoints behind it.
+ * looked. A flow to a node port's number is ours only at an address of this host, and when it was translated: any other
+ * may be anybody's, and is left alone; so is one to a relay, which has all endpoints behind it.
  */
 export function staleAmong(
   flows: Iterable<TrackedFlow>,
   routeOf: (ip: string, port: number) => Route | undefined,
+  hostAddresses: ReadonlySet<string>,
 ): readonly StaleFlows[] {
   return [...flows].flatMap(({ ip, port, answersFrom }): readonly StaleFlows[] => {
     const isTranslated = answersFrom.ip !== ip || answersFrom.port !== port;
-    const route = routeOf(ip, port) ?? (isTranslated ? routeOf(nodeAddress, port) : undefined);
+    const route = routeOf(ip, port) ?? (isTranslated && hostAddresses.has(ip) ? routeOf(nodeAddress, port) : undefined);
     if (!route || isRelay(answersFrom.ip)) return [];
     const targets = targetsOf(route);
     if (targets.has(keyOf(answersFrom)) || (!isTranslated && targets.size === 0)) return [];
