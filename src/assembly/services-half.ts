@@ -7,6 +7,7 @@ import { createKubeClient, type KubeClient } from '../kubeapi/client.ts';
 import { systemClock as clock } from '../lib/clock.ts';
 import type { Log } from '../lib/log.ts';
 import type { ManifestDir } from '../pod/manifest-dir.ts';
+import { Complaints } from '../proxy/complaints.ts';
 import type { DualProxier } from '../proxy/dual-proxier.ts';
 import { computeLocalSlices } from '../proxy/local-slices.ts';
 import { ServiceFeed } from '../proxy/service-feed.ts';
@@ -110,7 +111,7 @@ function fromApi(
 function fromManifests({ host, files, pods, log }: ServicesHalfInput, proxier: DualProxier): ServicesHalf {
   const services = () => files?.snapshot().services ?? [];
   const known = { services: new Map<string, Service>(), slices: new Map<string, EndpointSlice>() };
-  const said = new Set<string>();
+  const complaints = new Complaints(log);
 
   const update = () => {
     const current = new Map(services().map((s) => [`${s.metadata.namespace ?? 'default'}/${s.metadata.name}`, s]));
@@ -122,10 +123,8 @@ function fromManifests({ host, files, pods, log }: ServicesHalfInput, proxier: D
     for (const key of known.slices.keys()) if (!slices.has(key)) proxier.onSliceChange(key, undefined);
     for (const [key, slice] of slices) proxier.onSliceChange(key, slice);
     known.slices = new Map(slices);
-    for (const { service, problem } of problems) {
-      if (!said.has(`${service} ${problem}`)) log.warn({ service, problem }, 'this Service gets no endpoints');
-      said.add(`${service} ${problem}`);
-    }
+    const faults = problems.map(({ service, problem }) => ({ about: `Service ${service}`, text: problem }));
+    complaints.found('local endpoints', faults, 'this Service gets no endpoints');
   };
   const local = new LocalWithdrawal({
     tell: () => {
