@@ -67,7 +67,9 @@ test('what another program does while the table is read is repaired too', async 
     nft.run('nft', ['-f', '-'], { signal: never, timeoutMs: 1, input: 'flush chain ip keelson prerouting\n' });
   let tell: (change: ForeignChange) => void = () => {};
   const watch = {
-    listen: async (_: AbortSignal, listener: (change: ForeignChange) => void) => void (tell = listener),
+    listen: async (_: AbortSignal, listener: (change: ForeignChange) => void) => {
+      tell = listener;
+    },
     own: <T>(_: boolean, run: () => Promise<T>) => run(),
   };
   const flushed = async () => {
