@@ -271,6 +271,11 @@ test('refusals', () => {
       {},
       [/^0\.yaml:3:12: iptables\.minSyncPeriod: is longer than iptables\.syncPeriod/],
     ],
+    'a scheduler of IPVS that there is not': [
+      proxy('mode: ipvs\nipvs: {scheduler: wlcr}\n'),
+      {},
+      [/^0\.yaml:4:19: ipvs\.scheduler: "wlcr" is not one of "", rr, .*did you mean/],
+    ],
     'a mode to fall back to that there is not': [
       keelson('services: {fallbackModes: [nft]}\n'),
       {},

@@ -14,6 +14,11 @@ const nodePortRange = text(
   (value) => cidrFamily(value) !== 0 || ['primary', 'localhost', 'all'].includes(value),
 );
 
+/** All of Linux. One that this kernel has no module for is found out when the mode is chosen. */
+const scheduler = oneOf(
+  ...(['', 'rr', 'wrr', 'lc', 'wlc', 'fo', 'ovf', 'lblc', 'lblcr', 'dh', 'sh', 'mh', 'sed', 'nq', 'twos'] as const),
+);
+
 /**
  * Every key of KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1) in Kubernetes 1.36, in upstream's order.
  * `minSyncPeriod` is 0 where it is not set, upstream's default is 1s: a sync costs little here, and a change should not
@@ -43,7 +48,7 @@ export const proxyKeys = {
   ipvs: {
     syncPeriod: key(positive, 30 * second, 'now'),
     minSyncPeriod: key(duration(), 0, 'now'),
-    scheduler: key(string, '', 'now'),
+    scheduler: key(scheduler, '', 'now'),
     excludeCIDRs: key(list(range), noStrings, 'now'),
     strictARP: key(boolean, false, 'now'),
     tcpTimeout: key(duration(), 0, 'now'),
