@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { availableParallelism, networkInterfaces } from 'node:os';
+import { cpus, networkInterfaces } from 'node:os';
 import type { Node } from '../api/core-v1.ts';
 import type { Config } from '../config/config.ts';
 import { hostExec } from '../host/exec.ts';
@@ -117,11 +117,14 @@ async function tidyUp(carried: Promise<unknown>, tidy: () => Promise<void>, sign
   if (await whichever(carried, signal)) await tidy();
 }
 
-/** Where the kernel tracks no connections yet, its settings come with the first rules. */
+/**
+ * Where the kernel tracks no connections yet, its settings come with the first rules. The table is the whole host's, so
+ * its processors count, whatever part of them this process may use.
+ */
 async function setConntrack(config: Config, carried: Promise<unknown>, log: Log, signal: AbortSignal): Promise<void> {
   const isThere = existsSync('/proc/sys/net/netfilter/nf_conntrack_max');
   if (!isThere && !(await whichever(carried, signal))) return;
-  await applyConntrackSettings(computeConntrackSettings(config.proxy.conntrack, availableParallelism()), { log });
+  await applyConntrackSettings(computeConntrackSettings(config.proxy.conntrack, cpus().length), { log });
 }
 
 /** False when the signal aborted first. */
