@@ -285,6 +285,22 @@ const cases: Record<string, Case> = {
     fate: `forward ${one}:8080 ${other}:8080`,
     says: [/^Service d\/web, spec.sessionAffinity: ClientIP: .* 10800 seconds$/],
   },
+  'affinity in IPv6 of nftables has no timeout, and none is told': {
+    services: [service({ ...six, sessionAffinity: 'ClientIP' })],
+    ...{
+      to: '[fd00:96::1]:80',
+      from: 'fd00:244::9',
+      slices: [slice([at('fd00:244::5')], http, { addressType: 'IPv6' })],
+    },
+    fate: 'forward fd00:244::5:8080',
+    says: [/ClientIP: a client keeps its endpoint for as long as the endpoints stay the same$/],
+  },
+  'affinity by clients outside in IPVS mode has no timeout where they have endpoints of their own': {
+    ...{ from: 'outside', to: '198.51.100.7:80', mode: 'ipvs', slices: both },
+    services: [service({ ...external, externalTrafficPolicy: 'Local', sessionAffinity: 'ClientIP' })],
+    fate: `forward ${one}:8080`,
+    says: [/ClientIP: a client keeps its endpoint for as long as the endpoints stay the same$/],
+  },
   'a node port masquerades everybody': {
     ...{ from: 'outside', to: '192.0.2.1:30080', services: [service(external)], slices: both },
     fate: `forward ${one}:8080 m ${other}:8080 m`,
@@ -386,6 +402,12 @@ const cases: Record<string, Case> = {
     ...{ from: 'host', to: '127.0.0.1:30080', services: [service(external)] },
     fate: 'untouched',
     says: [/iptables.localhostNodePorts: .* does not answer on loopback addresses$/],
+  },
+  'a node port on loopback in IPVS mode, which serves none there': {
+    ...{ from: 'host', to: '127.0.0.1:30080', services: [service(external)], slices: [slice([at(one)])], mode: 'ipvs' },
+    rules: { localhostNodePorts: true },
+    fate: 'untouched',
+    says: [/^KubeProxyConfiguration, mode: ipvs: 30080 is a node port of Service d\/web, but IPVS leads nothing from/],
   },
   'a node port on loopback, where that is served': {
     ...{ from: 'host', to: '127.0.0.1:30080', services: [service(external)], slices: [slice([at(one)])] },

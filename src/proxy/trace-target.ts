@@ -131,7 +131,7 @@ function offeredAt({ routes }: TraceFacts, ip: string): readonly Route[] {
 
 const isLoopback = (ip: string): boolean => ip === '::1' || ip.startsWith('127.');
 
-function nodePortAt({ routes, rules, family }: TraceFacts, at: Omit<Frontend, 'route'>): Destination {
+function nodePortAt({ routes, rules, family, mode }: TraceFacts, at: Omit<Frontend, 'route'>): Destination {
   const { ip, protocol, port } = at;
   const route = routes.get(frontendKey({ ip: nodeAddress, protocol, port }));
   const untouched = (sentence: string, object?: string, field?: string): Destination => ({
@@ -141,6 +141,10 @@ function nodePortAt({ routes, rules, family }: TraceFacts, at: Omit<Frontend, 'r
   });
   if (!route) return untouched(`${ip} is this host's own, and no Service has the node port ${port}/${protocol}`);
   const owner = keyOf(route.origin);
+  if (isLoopback(ip) && mode === 'ipvs') {
+    const sentence = `${port} is a node port of Service ${owner}, but IPVS leads nothing from a loopback address elsewhere`;
+    return untouched(sentence, 'KubeProxyConfiguration', 'mode: ipvs');
+  }
   if (isLoopback(ip) && !(rules.localhostNodePorts && family === 'IPv4')) {
     const sentence = `${port} is a node port of Service ${owner}, which does not answer on loopback addresses`;
     const isIPv6 = family === 'IPv6';
