@@ -154,7 +154,7 @@ for (const variant of ['nft', 'legacy']) {
       });
 
       test('all that is ours is found and removed, and nothing else', async () => {
-        const remains = new UserspaceRemains({ exec: execOf(variant) });
+        const remains = new UserspaceRemains({ exec: lab.exec });
         assert.deepEqual(await remains.found(never), []);
         await node(' -t nat -N THEIRS');
         await node(' -t nat -A PREROUTING -j THEIRS');
@@ -162,7 +162,7 @@ for (const variant of ['nft', 'legacy']) {
         await begin().sync(wishOf(family, someRoutes(family)), context());
         const found = await remains.found(never);
         assert.equal(found.length, 10);
-        assert.ok(found.includes(`${program} chain nat KUBE-PORTALS-HOST`));
+        assert.ok(found.includes(`${program}-${variant} chain nat KUBE-PORTALS-HOST`));
         assert.ok(found.some((line) => /^address \S+ on lo$/.test(line)));
         assert.deepEqual(await remains.conflicts(never), []);
         await remains.remove(never);
@@ -171,22 +171,22 @@ for (const variant of ['nft', 'legacy']) {
         await remains.remove(never);
       });
 
-      test('the canary stays for the mode that has it too', async () => {
+      test('what tells of the iptables mode stays', async () => {
         await begin().sync(wishOf(family, someRoutes(family)), context());
-        await node(' -t nat -N KUBE-SERVICES');
-        const remains = new UserspaceRemains({ exec: execOf(variant) });
+        await node(' -t nat -N KEELSON-CANARY');
+        const remains = new UserspaceRemains({ exec: lab.exec });
         await remains.remove(never);
         const saved = await node('-save -t nat');
         assert.match(saved, /^:KEELSON-CANARY /m);
-        assert.doesNotMatch(saved, /KUBE-PORTALS/);
+        assert.doesNotMatch(saved, /PORTALS/);
         assert.deepEqual(await remains.found(never), []);
       });
 
       test('chains of kube-proxy are said to be in the way, and left', async () => {
         await node(' -t nat -N KUBE-PORTALS-HOST');
-        const remains = new UserspaceRemains({ exec: execOf(variant) });
+        const remains = new UserspaceRemains({ exec: lab.exec });
         assert.deepEqual(await remains.found(never), []);
-        assert.deepEqual(await remains.conflicts(never), [`${program} chain nat KUBE-PORTALS-HOST`]);
+        assert.deepEqual(await remains.conflicts(never), [`${program}-${variant} chain nat KUBE-PORTALS-HOST`]);
         await remains.remove(never);
         assert.match(await node('-save -t nat'), /KUBE-PORTALS-HOST/);
       });

@@ -1,22 +1,19 @@
 import type { Exec } from '../../host/exec.ts';
-import { ExecError } from '../../host/exec.ts';
 import type { Remains } from '../backend.ts';
 import type { TableName } from './chain-names.ts';
 import { isOurs, isServiceChain, ownerChain, servicesChain, tableNames } from './chain-names.ts';
 import { ourJumps, removal } from './diff-tables.ts';
-import type { Variant } from './iptables-programs.ts';
-import { IptablesError, IptablesPrograms } from './iptables-programs.ts';
+import type { Place } from './installed-variants.ts';
+import { placesOf } from './installed-variants.ts';
+import type { IptablesPrograms } from './iptables-programs.ts';
 import type { KernelTable, KernelTables } from './kernel-tables.ts';
 import { readTables } from './kernel-tables.ts';
 import { ScriptWriter, scriptLimits } from './restore-script.ts';
 
-/** What one family of one variant of iptables holds. */
-interface Place {
+interface PlaceTables {
   readonly programs: IptablesPrograms;
   readonly tables: KernelTables;
 }
-
-type Reading = Place | 'missing' | 'unsupported';
 
 /**
  * What the iptables mode may have in the kernel, whatever variant and family it was written with. A table with the
@@ -40,12 +37,7 @@ export class IptablesRemains implements Remains {
   }
 
   async remove(signal: AbortSignal): Promise<void> {
-    for (const { programs, tables } of await this.#places(signal)) {
-      const writes = removal(tables);
-      if (writes.length === 0) continue;
-      const writer = new ScriptWriter(scriptLimits[await programs.variant(signal)]);
-      for (const script of [...writer.add(writes), ...writer.end()]) await programs.restore(script, signal);
-    }
+    for (const place of await placesOf(this.#exec, signal)) await removeOurs(place, signal);
   }
 
   async conflicts(signal: AbortSignal): Promise<readonly string[]> {
@@ -57,32 +49,19 @@ export class IptablesRemains implements Remains {
     );
   }
 
-  /** Each family by each variant that is installed; saving makes no table and loads no module. */
-  async #places(signal: AbortSignal): Promise<readonly Place[]> {
-    const places: Place[] = [];
-    for (const family of ['IPv4', 'IPv6'] as const) {
-      const ofVariant = (variant?: Variant) => new IptablesPrograms(this.#exec, family, variant);
-      const found: Reading[] = [await read(ofVariant('nft'), signal), await read(ofVariant('legacy'), signal)];
-      // A host may have one variant only, without a name of its own.
-      if (!found.some((one) => one !== 'missing')) found.push(await read(ofVariant(), signal));
-      places.push(...found.filter((one) => typeof one === 'object'));
-    }
-    return places;
+  async #places(signal: AbortSignal): Promise<readonly PlaceTables[]> {
+    const places = await placesOf(this.#exec, signal);
+    return places.map(({ programs, saved }) => ({ programs, tables: readTables(saved) }));
   }
 }
 
-async function read(programs: IptablesPrograms, signal: AbortSignal): Promise<Reading> {
-  try {
-    return { programs, tables: readTables(await programs.save(signal)) };
-  } catch (error) {
-    if (!(error instanceof IptablesError)) throw error;
-    if (error.code === 'IptablesMissing') return 'missing';
-    // A kernel without this variant has nothing of it.
-    const said = error.cause instanceof ExecError ? error.cause.stderr : '';
-    if (error.code === 'IptablesFailed' && /generation id|not supported|does not exist/i.test(said))
-      return 'unsupported';
-    throw error;
-  }
+/** Removes what is ours from one family of one variant; returns how many writes that took. */
+export async function removeOurs({ programs, saved }: Omit<Place, 'family'>, signal: AbortSignal): Promise<number> {
+  const writes = removal(readTables(saved));
+  if (writes.length === 0) return 0;
+  const writer = new ScriptWriter(scriptLimits[await programs.variant(signal)]);
+  for (const script of [...writer.add(writes), ...writer.end()]) await programs.restore(script, signal);
+  return writes.length;
 }
 
 function foundIn(kernel: KernelTable, where: string, table: TableName): readonly string[] {

@@ -5,18 +5,18 @@ import { nodeAddress } from '../route-services.ts';
 import type { SourceMatch } from './cidr-match.ts';
 import { inBoth, matchOf } from './cidr-match.ts';
 
+/** Tells keelson's chains from those of a kube-proxy, which have the same names; always empty. No other mode has it. */
+export const canaryChain = 'KEELSON-PORTALS-CANARY';
 /** The tables of iptables that hold rules of ours, each with our chains in the order that they are written. */
 export const portalChains = {
   nat: [
-    ...['KEELSON-CANARY', 'KUBE-PORTALS-CONTAINER', 'KUBE-PORTALS-HOST'],
+    ...[canaryChain, 'KUBE-PORTALS-CONTAINER', 'KUBE-PORTALS-HOST'],
     ...['KUBE-NODEPORT-CONTAINER', 'KUBE-NODEPORT-HOST'],
   ],
-  filter: ['KEELSON-CANARY', 'KUBE-NODEPORT-NON-LOCAL', 'KEELSON-PORTALS-CONTAINER', 'KEELSON-PORTALS-HOST'],
+  filter: [canaryChain, 'KUBE-NODEPORT-NON-LOCAL', 'KEELSON-PORTALS-CONTAINER', 'KEELSON-PORTALS-HOST'],
 } as const;
 export type PortalTable = keyof typeof portalChains;
 export const portalTables: readonly PortalTable[] = ['nat', 'filter'];
-/** Tells keelson's chains from those of a kube-proxy, which have the same names; always empty. */
-export const canaryChain = 'KEELSON-CANARY';
 
 /**
  * Where relays listen: an address of their own on the loopback interface, so that the answer to a datagram leaves with

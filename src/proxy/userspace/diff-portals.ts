@@ -106,9 +106,9 @@ function jumpChanges(table: PortalTable, have: SavedTables): readonly string[] {
   return [...left.map(({ from, line }) => `-D ${from} ${line}`), ...missing];
 }
 
-/** What removes all that a table has of ours; '' when that is nothing. `keepCanary`: another mode has it too. */
-export function removeScript(table: PortalTable, { chains, jumps }: SavedTable, keepCanary: boolean): string {
-  const gone = [...chains.keys()].filter((chain) => !(keepCanary && chain === portalChains[table][0]));
+/** What removes all that a table has of ours; '' when that is nothing. */
+export function removeScript(table: PortalTable, { chains, jumps }: SavedTable): string {
+  const gone = [...chains.keys()];
   if (gone.length + jumps.length === 0) return '';
   const lines = [
     ...gone.map((chain) => `:${chain} - [0:0]`),

@@ -7,15 +7,15 @@ import { relayAddress } from './compile-portals.ts';
 /** One rule of every kind that the mode writes. */
 const sample = [
   '*nat',
-  ':KEELSON-CANARY - [0:0]',
-  '-A PREROUTING -m addrtype --dst-type LOCAL -j KEELSON-CANARY',
-  `-A KEELSON-CANARY -p tcp -m comment --comment x -m tcp --dport 1 -j DNAT --to-destination ${relayAddress.IPv4}:1`,
-  `-A KEELSON-CANARY -p udp -m comment --comment x -m udp --dport 1 -j DNAT --to-destination ${relayAddress.IPv4}:1`,
+  ':KEELSON-CHECK - [0:0]',
+  '-A PREROUTING -m addrtype --dst-type LOCAL -j KEELSON-CHECK',
+  `-A KEELSON-CHECK -p tcp -m comment --comment x -m tcp --dport 1 -j DNAT --to-destination ${relayAddress.IPv4}:1`,
+  `-A KEELSON-CHECK -p udp -m comment --comment x -m udp --dport 1 -j DNAT --to-destination ${relayAddress.IPv4}:1`,
   'COMMIT',
   '*filter',
-  ':KEELSON-CANARY - [0:0]',
-  '-A INPUT -m conntrack --ctstate NEW -j KEELSON-CANARY',
-  '-A KEELSON-CANARY -p tcp -m tcp --dport 1 -j REJECT --reject-with icmp-port-unreachable',
+  ':KEELSON-CHECK - [0:0]',
+  '-A INPUT -m conntrack --ctstate NEW -j KEELSON-CHECK',
+  '-A KEELSON-CHECK -p tcp -m tcp --dport 1 -j REJECT --reject-with icmp-port-unreachable',
   'COMMIT',
   '',
 ].join('\n');

@@ -1,18 +1,21 @@
 import type { Exec } from '../../host/exec.ts';
 import { isProgramMissing } from '../../host/exec.ts';
 import type { Remains } from '../backend.ts';
+import type { Place } from '../iptables/installed-variants.ts';
+import { placesOf } from '../iptables/installed-variants.ts';
 import type { IpFamily } from '../read-service.ts';
 import type { PortalTable } from './compile-portals.ts';
-import { canaryChain, portalChains, portalTables } from './compile-portals.ts';
+import { canaryChain, portalTables } from './compile-portals.ts';
+import type { SavedTable } from './diff-portals.ts';
 import { parseSaved, removeScript } from './diff-portals.ts';
 import { PortalRulesInKernel, relayCidr } from './portal-rules.ts';
 
 const families: readonly IpFamily[] = ['IPv4', 'IPv6'];
-const programOf = { IPv4: 'iptables', IPv6: 'ip6tables' } as const;
 
 /**
- * The rules that lead to relays, and the relays' address, as a daemon that is gone may have left them. Chains with
- * kube-proxy's names are ours where the canary is beside them, and nobody else writes rules to the relays' address.
+ * The rules that lead to relays, in whatever variant of iptables, and the relays' address, as a daemon that is gone
+ * may have left them. Chains with kube-proxy's names are ours where the canary is beside them, and nobody else writes
+ * rules to the relays' address.
  */
 export class UserspaceRemains implements Remains {
   readonly mode = 'userspace';
@@ -23,28 +26,18 @@ export class UserspaceRemains implements Remains {
   }
 
   async found(signal: AbortSignal): Promise<readonly string[]> {
-    const found: string[] = [];
+    const found = [...(await this.#chains(signal, true))];
     for (const family of families) {
-      for (const table of portalTables) {
-        const { isOurs, chains } = await this.#look(family, table, signal);
-        if (isOurs) found.push(...chains.map((chain) => `${programOf[family]} chain ${table} ${chain}`));
-      }
       if (await this.#hasAddress(family, signal)) found.push(`address ${relayCidr(family)} on lo`);
     }
     return found;
   }
 
   async remove(signal: AbortSignal): Promise<void> {
+    for (const place of await placesOf(this.#exec, signal)) await removePortals(place, signal);
     for (const family of families) {
-      const rules = new PortalRulesInKernel(this.#exec, family);
-      const scripts: string[] = [];
-      for (const table of portalTables) {
-        const { isOurs, text, isShared } = await this.#look(family, table, signal);
-        if (isOurs) scripts.push(removeScript(table, parseSaved(table, text), isShared));
-      }
-      const script = scripts.join('');
-      if (script !== '') await rules.restore(script, signal);
       if (!(await this.#hasAddress(family, signal))) continue;
+      const rules = new PortalRulesInKernel(this.#exec, family);
       await rules.removeAddress(signal);
       await rules.endFlows(signal).catch((error) => {
         // They end by their timeout, once their clients are at rest.
@@ -53,42 +46,21 @@ export class UserspaceRemains implements Remains {
     }
   }
 
-  async conflicts(signal: AbortSignal): Promise<readonly string[]> {
-    const found: string[] = [];
-    for (const family of families) {
-      for (const table of portalTables) {
-        const { isOurs, chains } = await this.#look(family, table, signal);
-        if (!isOurs) found.push(...chains.map((chain) => `${programOf[family]} chain ${table} ${chain}`));
-      }
-    }
-    return found;
+  conflicts(signal: AbortSignal): Promise<readonly string[]> {
+    return this.#chains(signal, false);
   }
 
-  /** `chains`: those that this mode has, without a canary that another mode put there. */
-  async #look(
-    family: IpFamily,
-    table: PortalTable,
-    signal: AbortSignal,
-  ): Promise<{ isOurs: boolean; isShared: boolean; chains: readonly string[]; text: string }> {
-    const text = await this.#save(family, table, signal);
-    const names = [...text.matchAll(/^:(\S+) - /gm)].map(([, name = '']) => name);
-    const ours: readonly string[] = portalChains[table];
-    const own = names.filter((name) => ours.includes(name) && name !== canaryChain);
-    // The iptables mode has the same canary, beside chains of other names.
-    const isShared = names.some((name) => !ours.includes(name) && /^KUBE-/.test(name));
-    const hasCanary = names.includes(canaryChain);
-    const isOurs = hasCanary && own.length > 0;
-    return { isOurs, isShared, chains: isOurs && !isShared ? [...own, canaryChain] : own, text };
-  }
-
-  async #save(family: IpFamily, table: PortalTable, signal: AbortSignal): Promise<string> {
-    try {
-      return await new PortalRulesInKernel(this.#exec, family).save(table, signal);
-    } catch (error) {
-      // Whoever has no such program has no rules of it; nor has a kernel without the table.
-      if (signal.aborted || (!isProgramMissing(error) && !isTableMissing(error))) throw error;
-      return '';
-    }
+  /** Chains by our names, a line each, of the tables that are ours or of those that are not. */
+  async #chains(signal: AbortSignal, ours: boolean): Promise<readonly string[]> {
+    const places = await placesOf(this.#exec, signal);
+    return places.flatMap(({ programs, saved }) =>
+      portalTables.flatMap((table) => {
+        const { chains } = savedTable(saved, table);
+        return chains.has(canaryChain) === ours
+          ? [...chains.keys()].map((chain) => `${programs.name} chain ${table} ${chain}`)
+          : [];
+      }),
+    );
   }
 
   async #hasAddress(family: IpFamily, signal: AbortSignal): Promise<boolean> {
@@ -101,5 +73,20 @@ export class UserspaceRemains implements Remains {
   }
 }
 
-const isTableMissing = (error: unknown): boolean =>
-  error instanceof Error && /can't initialize|does not exist|not supported/i.test(error.message);
+/** Removes the rules of ours from one family of one variant; returns whether there were any. */
+export async function removePortals({ programs, saved }: Omit<Place, 'family'>, signal: AbortSignal): Promise<boolean> {
+  const script = portalTables
+    .map((table) => {
+      const found = savedTable(saved, table);
+      return found.chains.has(canaryChain) ? removeScript(table, found) : '';
+    })
+    .join('');
+  if (script !== '') await programs.restore(script, signal);
+  return script !== '';
+}
+
+/** One table of what iptables-save printed of all. */
+function savedTable(saved: string, table: PortalTable): SavedTable {
+  const start = saved.indexOf(`*${table}\n`);
+  return parseSaved(table, start < 0 ? '' : saved.slice(start, saved.indexOf('\nCOMMIT', start)));
+}
