@@ -35,10 +35,12 @@ export function generateMasquerade(settings: MasqueradeSettings): readonly Masqu
     const inside = [...new Set([...ours, ...ofFamily(settings.clusterCidrs, family)])];
     // One match for each range: they may overlap, which an anonymous set of ranges does not allow.
     const outside = [...inside, multicast].map((range) => `${family} daddr != ${range}`).join(' ');
-    const sameBridge = `ct status dnat oifname "${settings.bridgeName}" ${family} saddr ${pods} ${family} daddr ${pods}`;
+    const toBridge = `oifname "${settings.bridgeName}" ${family} saddr ${pods} ${family} daddr ${pods}`;
+    // What IPVS translates has no such status, but was sent to an address that is no pod's.
+    const translated = ['ct status dnat', `ct original ${family} daddr != ${pods}`];
     const rules = [
       `${family} saddr ${pods} ${outside} fib daddr type != local masquerade fully-random`,
-      ...(settings.bridgeIsFiltered ? [] : [`${sameBridge} masquerade fully-random`]),
+      ...(settings.bridgeIsFiltered ? [] : translated.map((match) => `${match} ${toBridge} masquerade fully-random`)),
     ];
     const where = `${family} ${masqueradeTableName}`;
     const tag = `keelson ${createHash('sha256').update(rules.join('\n')).digest('hex').slice(0, 12)}`;
