@@ -18,7 +18,7 @@ export interface CleanupInput {
 const patienceMs = 300_000;
 /** Nobody can tell who else relies on them by now. */
 const staying = [
-  'kernel settings (route_localnet, ip_forward, forwarding, bridge-nf-call-iptables, limits of connection tracking)',
+  'kernel settings (route_localnet, ip_forward, forwarding, bridge-nf-call-iptables, bridge-nf-call-ip6tables, limits of connection tracking)',
   'the CNI configuration and the bridge of the pod network: pods that run need them',
 ];
 

@@ -48,7 +48,7 @@ export class PodNetwork {
       return owner;
     }
     await this.#enableForwarding(podCidrs);
-    const bridgeIsFiltered = await this.#filterBridge(signal);
+    const bridgeIsFiltered = await this.#filterBridge(podCidrs, signal);
     const { bridgeName, clusterCidrs } = this.#options;
     const tables = generateMasquerade({ bridgeName, podCidrs, clusterCidrs, bridgeIsFiltered });
     for (const table of tables) await this.#ensureMasquerade(table, signal);
@@ -100,22 +100,33 @@ export class PodNetwork {
   }
 
   /** Has frames between two pods of the bridge seen by connection tracking; false when this kernel cannot. */
-  async #filterBridge(signal: AbortSignal): Promise<boolean> {
-    const key = 'net/bridge/bridge-nf-call-iptables';
-    if (await this.#sysctl(key)) return true;
+  async #filterBridge(podCidrs: readonly string[], signal: AbortSignal): Promise<boolean> {
+    // Some distributions switch them off, each for itself.
+    const keys = new Set(podCidrs.map((cidr) => `net/bridge/bridge-nf-call-ip${cidr.includes(':') ? '6' : ''}tables`));
+    const missing = () => this.#notSet(keys);
+    if ((await missing()).length === 0) return true;
     try {
       await this.#options.exec.run('modprobe', ['br_netfilter'], { signal, timeoutMs: 10_000 });
     } catch (error) {
       signal.throwIfAborted();
       this.#options.log.debug(errorFields(error), 'cannot load br_netfilter');
     }
-    if (await this.#sysctl(key)) return true;
+    const sysctls = await missing();
+    if (sysctls.length === 0) return true;
+    const hint = `load the kernel module br_netfilter at boot, and set ${sysctls.map((key) => `${key.replaceAll('/', '.')}=1`).join(' and ')}`;
     this.#once(
       'warn',
-      { sysctl: key, hint: 'load the kernel module br_netfilter at boot' },
+      { sysctls, hint },
       'bridged packets are not filtered: pods of this node see the node as client of a Service when they share it',
     );
     return false;
+  }
+
+  /** Sets kernel settings to 1; returns those that could not be. */
+  async #notSet(keys: Iterable<string>): Promise<readonly string[]> {
+    const missing: string[] = [];
+    for (const key of keys) if (!(await this.#sysctl(key))) missing.push(key);
+    return missing;
   }
 
   /** Sets a kernel setting to 1; false when it is neither 1 nor could be set. */
