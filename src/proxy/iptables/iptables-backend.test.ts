@@ -52,6 +52,8 @@ const backendOf = (exec: FakeIptables, log: Log = silentLog, family: IpFamily = 
 const sync = (backend: Backend, wish: Wish, cause: 'change' | 'periodic' = 'change') =>
   backend.sync(wish, { cause, signal });
 
+const isKube = (chain: string): boolean => /^(?:KUBE|KEELSON)-/.test(chain);
+
 /** A log that keeps the messages of warnings. */
 function warnings(): { readonly log: Log; readonly said: string[] } {
   const said: string[] = [];
@@ -185,6 +187,28 @@ test('the plan is what is written, the difference a line for each rule, the expl
   assert.match(way[0] ?? '', /^nat -A KUBE-SERVICES -d 10\.96\.0\.1\/32 -p tcp .*"d\/web:web cluster IP"/);
   assert.match(way.at(-1) ?? '', /^nat -A KUBE-SEP-.* -j DNAT --to-destination 10\.244\.0\.2:8080$/);
   assert.deepEqual(backend.explain('10.96.0.77 TCP 80', objects.wish()), []);
+});
+
+test('a start with another variant than before removes what the one before wrote, and of others nothing', async () => {
+  const iptables = new FakeIptables('nft');
+  const objects = two();
+  const restore = (program: string) =>
+    iptables.run(`${program}-restore`, ['-w', '5', '--noflush'], {
+      ...{ signal, timeoutMs: 1, input: '*nat\n:KUBE-SERVICES - [0:0]\n-A OUTPUT -j KUBE-SERVICES\nCOMMIT\n' },
+    });
+  await restore('ip6tables-legacy');
+  const former = new IptablesBackend({
+    ...{ exec: iptables, log: silentLog, family: 'IPv4', clock: new FakeClock(), variant: 'legacy' },
+  });
+  await sync(former, objects.wish());
+  assert.ok(iptables.table('nat', 'iptables-legacy')?.has('KUBE-SERVICES'));
+  const backend = backendOf(iptables);
+  await sync(backend, objects.wish());
+  assert.deepEqual([...(iptables.table('nat', 'iptables-legacy')?.keys() ?? [])].filter(isKube), []);
+  assert.ok(iptables.table('nat', 'iptables-nft')?.has('KUBE-SERVICES'));
+  const ipv6: Wish = { ...new Objects().wish(), rules: { ...rules, family: 'IPv6' } };
+  await sync(backendOf(iptables, silentLog, 'IPv6'), ipv6);
+  assert.deepEqual([...(iptables.table('nat', 'ip6tables-legacy')?.keys() ?? [])].filter(isKube), ['KUBE-SERVICES']);
 });
 
 test('what remains is found and removed in both variants, and only where it is ours', async () => {

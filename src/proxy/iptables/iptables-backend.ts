@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Exec } from '../../host/exec.ts';
 import type { RunCause } from '../../lib/bounded-runner.ts';
 import type { Clock } from '../../lib/clock.ts';
+import { errorFields } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
 import type { Backend, SyncOutcome, TrafficRules, Wish } from '../backend.ts';
 import type { IpFamily } from '../read-service.ts';
@@ -12,8 +13,10 @@ import type { Footprint, Write } from './diff-tables.ts';
 import { diffService, FullDiff, footprintOf } from './diff-tables.ts';
 import { explainRules } from './explain-rules.ts';
 import { fixedRules } from './fixed-chains.ts';
+import { placeOf } from './installed-variants.ts';
 import type { Variant } from './iptables-programs.ts';
 import { IptablesPrograms } from './iptables-programs.ts';
+import { removeOurs } from './iptables-remains.ts';
 import { readTables } from './kernel-tables.ts';
 import { restoreScript, ScriptWriter, scriptLimits } from './restore-script.ts';
 import { writeLines } from './write-lines.ts';
@@ -44,17 +47,20 @@ export class IptablesBackend implements Backend {
   readonly mode = 'iptables';
   readonly #exec: Pick<Exec, 'run'>;
   readonly #log: Log;
+  readonly #family: IpFamily;
   readonly #programs: IptablesPrograms;
   #variant: Variant | undefined;
   #rules: TrafficRules | undefined;
   /** Undefined: read the kernel back. */
   #known: Known | undefined;
+  #isAlone = false;
   #checks = 0;
   #advised = false;
 
   constructor({ exec, log, family, variant }: IptablesBackendOptions) {
     this.#exec = exec;
     this.#log = log;
+    this.#family = family;
     this.#programs = new IptablesPrograms(exec, family, variant);
   }
 
@@ -137,6 +143,12 @@ export class IptablesBackend implements Backend {
 
   /** Reads the kernel back and writes what differs. */
   async #compareAll(wish: Wish, signal: AbortSignal): Promise<number> {
+    const count = await this.#adopt(wish, signal);
+    if (!this.#isAlone) await this.#leaveOtherVariant(signal);
+    return count;
+  }
+
+  async #adopt(wish: Wish, signal: AbortSignal): Promise<number> {
     const kernel = readTables(await this.#programs.save(signal));
     // Most clusters have no IPv6 Service, and their packets need not pass through rules for it.
     if (wish.rules.family === 'IPv6' && wish.routes.isEmpty && !kernel.nat.has(ownerChain)) {
@@ -148,6 +160,24 @@ export class IptablesBackend implements Backend {
     const count = await this.#run(writes, signal);
     this.#known = next;
     return count;
+  }
+
+  /**
+   * Removes what an earlier start wrote with the other variant, once this one carries everything: the kernel asks both,
+   * and rules that nobody changes any more would go on deciding. What is in the way of that stops nothing else.
+   */
+  async #leaveOtherVariant(signal: AbortSignal): Promise<void> {
+    const other = this.#variant === 'nft' ? 'legacy' : 'nft';
+    try {
+      const place = await placeOf(this.#exec, this.#family, other, signal);
+      const writes = typeof place === 'object' ? await removeOurs(place, signal) : 0;
+      if (writes > 0) this.#log.info({ variant: other, writes }, 'removed our rules of the other variant of iptables');
+      this.#isAlone = true;
+    } catch (error) {
+      if (signal.aborted) throw error;
+      const fields = { variant: other, ...errorFields(error) };
+      this.#log.warn(fields, 'our rules of the other variant of iptables cannot be removed yet');
+    }
   }
 
   /** Runs writes in their order, while they are made; returns how many there were. */
