@@ -138,7 +138,7 @@ class PortCompiler {
   #externalChain(route: Route, clusterIps: readonly Route[]): string {
     const name = chainName('EXT', this.#name, this.#proto);
     const all = this.#pickChain(route.targets, clusterIps);
-    const say = (text: string) => comment(text.replace('%', this.#name));
+    const say = (text: string) => comment(text.replace('%', () => this.#name));
     const fromHost = '-m addrtype --src-type LOCAL';
     const lines: string[] = [];
     if (route.masquerade === 'everybody') {

@@ -10,7 +10,12 @@ import { canonicalIp } from '../read-service.ts';
 
 export const hostRange = (ip: string): string => `${ip}/${isIPv4(ip) ? 32 : 128}`;
 
-export const comment = (text: string): string => `-m comment --comment "${text}"`;
+/** The kernel keeps so many bytes of a comment; the programs refuse a longer one, and all other rules with it. */
+const maxComment = 255;
+
+/** Names may be anything that an API server let pass: what could end the comment or the line is written as `?`. */
+export const comment = (text: string): string =>
+  `-m comment --comment "${text.replaceAll(/[^ !#-[\]-~]/g, '?').slice(0, maxComment)}"`;
 
 /** Joins the parts of a rule that are not empty. */
 export const rule = (...parts: readonly string[]): string => parts.filter((part) => part !== '').join(' ');

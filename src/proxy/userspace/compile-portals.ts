@@ -1,4 +1,5 @@
 import type { TrafficRules } from '../backend.ts';
+import { comment } from '../iptables/rule-text.ts';
 import type { IpFamily } from '../read-service.ts';
 import type { Delivery, Route, Target } from '../route-services.ts';
 import { nodeAddress } from '../route-services.ts';
@@ -177,9 +178,6 @@ function verdictOf(
   return portOf(relayKey(route, to === 'inside' ? insideOf(route) : 'outside')) ?? 'reject';
 }
 
-/** A comment longer than this would come back cut. */
-const maxComment = 200;
-
 /** One match for each address that the frontend stands for. */
 function matches(
   { frontend, origin }: Route,
@@ -199,7 +197,6 @@ function matches(
     const from = clause.source === undefined ? '' : `-s ${clause.source} `;
     const to = destination === undefined ? '' : `-d ${destination} `;
     const by = clause.interface === undefined ? '' : `-i ${clause.interface} `;
-    const comment = `-m comment --comment "${name.slice(0, maxComment)}"`;
-    return `${from}${to}${by}-p ${protocol} ${comment}${more} -m ${protocol} --dport ${frontend.port}`;
+    return `${from}${to}${by}-p ${protocol} ${comment(name)}${more} -m ${protocol} --dport ${frontend.port}`;
   });
 }
