@@ -13,9 +13,8 @@ import type { Backend, TrafficRules, Wish } from './backend.ts';
 import { CatchUp } from './catch-up.ts';
 import { Complaints } from './complaints.ts';
 import { ConntrackCleaner } from './conntrack.ts';
-import type { PortEndpoints } from './endpointslice-tracker.ts';
-import { EndpointSliceTracker } from './endpointslice-tracker.ts';
 import type { HealthCheck } from './health-checks.ts';
+import { KnownServices } from './known-services.ts';
 import { NftBackend } from './nftables/nft-backend.ts';
 import type { NodeFacts, TrafficConfig } from './node-facts.ts';
 import { detectLocal, nodeFactsOf, nodePortRanges } from './node-facts.ts';
@@ -24,16 +23,13 @@ import type { ProxyMetrics } from './proxy-metrics.ts';
 import type { IpFamily, ServiceInfo } from './read-service.ts';
 import { canonicalIp, readService } from './read-service.ts';
 import { readSlice } from './read-slice.ts';
-import { frontendKey, routeService } from './route-services.ts';
-import type { RouteChange } from './route-table.ts';
-import { RouteTable } from './route-table.ts';
-import { ServiceTracker } from './service-tracker.ts';
+import { routeLoopback } from './route-loopback.ts';
+import { frontendKey } from './route-services.ts';
 import type { StaleFlows } from './stale-flows.ts';
 import { staleFlows, stillStale } from './stale-flows.ts';
 import type { TraceFacts } from './trace-target.ts';
 import { TriggerTimes } from './trigger-times.ts';
 import type { Withdrawn } from './withdraw.ts';
-import { withdraw } from './withdraw.ts';
 
 export interface ProxierOptions {
   /** What carries the routes; default: nftables. */
@@ -77,6 +73,7 @@ const backoff = { initialMs: 200, maxMs: 30_000 };
 export class Proxier {
   /** Resolves when the kernel has all Services for the first time. */
   readonly synced: Promise<void>;
+  readonly #exec: Pick<Exec, 'run'>;
   readonly #log: Log;
   readonly #nodeName: string;
   readonly #family: IpFamily;
@@ -86,13 +83,7 @@ export class Proxier {
   readonly #backend: Backend;
   readonly #runner: BoundedRunner;
   readonly #cleaner: ConntrackCleaner;
-  readonly #services = new ServiceTracker();
-  readonly #slices: EndpointSliceTracker;
-  /** Addresses of local pods that are known here to serve nobody any more, whatever the slices still say. */
-  #withdrawn: Withdrawn = new Map();
-  /** Services to route anew although none of their objects changed. */
-  readonly #reconsider = new Set<string>();
-  readonly #routes = new RouteTable();
+  readonly #known: KnownServices;
   readonly #catchUp = new CatchUp();
   /** Local addresses whose rules the kernel may not have as they should be. */
   readonly #unwritten = new Set<string>();
@@ -108,14 +99,13 @@ export class Proxier {
   #sourcesSynced = false;
   #soon: Disposable | undefined;
   #isSynced = false;
-  readonly #exec: Pick<Exec, 'run'>;
   #routesLoopback = false;
   /** Replaced when a sync begins and when it ends. */
   #passes = { begun: 0, ended: 0 };
   #isBroken = false;
 
   constructor(options: ProxierOptions) {
-    const { exec, clock, log } = options;
+    const { exec, clock, log, nodeName, masqueradeAll, masqueradeBit } = options;
     this.#log = log;
     this.#complaints = options.complaints ?? new Complaints(log);
     this.#clock = clock;
@@ -123,9 +113,9 @@ export class Proxier {
     this.#health = options.health;
     this.#healthChecksChanged = options.healthChecksChanged ?? (() => {});
     this.#triggers = new TriggerTimes(clock.now());
-    this.#nodeName = options.nodeName;
-    this.#slices = new EndpointSliceTracker(options.nodeName);
+    this.#nodeName = nodeName;
     this.#family = options.family ?? 'IPv4';
+    this.#known = new KnownServices({ family: this.#family, nodeName, complaints: this.#complaints });
     this.#traffic = {
       ...{ detectLocalMode: 'ClusterCIDR', bridgeInterface: '', interfaceNamePrefix: '' },
       ...{ nodePortAddresses: [], localhostNodePorts: false },
@@ -133,16 +123,12 @@ export class Proxier {
       clusterCidrs: options.clusterCidrs,
     };
     this.#facts = nodeFactsOf(undefined, this.#traffic.bindAddress);
-    const { masqueradeAll, masqueradeBit } = options;
     this.#exec = exec;
     this.#rules = this.#withFacts({ family: this.#family, masqueradeAll, masqueradeBit });
     this.#backend = options.backend ?? new NftBackend({ exec, log });
     this.#cleaner = new ConntrackCleaner({ exec, clock, log, family: this.#family === 'IPv4' ? 'ipv4' : 'ipv6' });
-    const policy = {
-      minIntervalMs: options.minSyncPeriodMs ?? 10,
-      maxIntervalMs: options.syncPeriodMs ?? 30_000,
-      backoff,
-    };
+    const { minSyncPeriodMs: minIntervalMs = 10, syncPeriodMs: maxIntervalMs = 30_000 } = options;
+    const policy = { minIntervalMs, maxIntervalMs, backoff };
     this.#runner = new BoundedRunner({ clock, policy, step: (cause, signal) => this.syncOnce(cause, signal) });
     // Of an earlier run there may be rules that nothing is known of yet.
     this.#catchUp.ask();
@@ -157,8 +143,8 @@ export class Proxier {
     this.#complain(`Service ${key}`, read?.problems, 'part of a Service cannot be used');
     this.#metrics?.serviceChanges.inc();
     this.#noteHealthCheck(key, read?.service);
-    const isNew = this.#sourcesSynced && this.#services.get(key) === undefined && !this.#slices.isKnown(key);
-    if (!this.#services.update(key, read?.service)) return;
+    const isNew = this.#sourcesSynced && !this.#known.isKnown(key);
+    if (!this.#known.updateService(key, read?.service)) return;
     if (isNew) this.#queueSoon();
     else this.#queue();
   }
@@ -168,7 +154,7 @@ export class Proxier {
     const read = slice ? readSlice(slice, this.#family) : undefined;
     this.#complain(`EndpointSlice ${key}`, read?.problems, 'part of an EndpointSlice cannot be used');
     this.#metrics?.endpointChanges.inc();
-    if (!this.#slices.update(key, read?.slice)) return;
+    if (!this.#known.updateSlice(key, read?.slice)) return;
     if (slice) this.#triggers.add(slice);
     this.#queue();
   }
@@ -180,7 +166,7 @@ export class Proxier {
     const moved = facts.zone !== this.#facts.zone;
     this.#facts = facts;
     const rules = this.#withFacts(this.#rules);
-    if (moved) for (const key of this.#services.keys()) this.#reconsider.add(key);
+    if (moved) this.#known.reconsiderAll();
     if (!moved && isDeepStrictEqual(rules, this.#rules)) return;
     this.#rules = rules;
     this.#queue();
@@ -191,18 +177,7 @@ export class Proxier {
    * knows. One that is not named any more is what its slice says.
    */
   onWithdrawn(withdrawn: Withdrawn): void {
-    const before = this.#withdrawn;
-    this.#withdrawn = withdrawn;
-    let changed = false;
-    let urgent = false;
-    for (const ip of new Set([...before.keys(), ...withdrawn.keys()])) {
-      if (before.get(ip) === withdrawn.get(ip)) continue;
-      for (const key of this.#slices.servicesOf(ip)) {
-        this.#reconsider.add(key);
-        changed = true;
-        urgent ||= withdrawn.has(ip);
-      }
-    }
+    const { changed, urgent } = this.#known.withdraw(withdrawn);
     if (changed) this.#queue();
     if (urgent) this.hurry();
   }
@@ -220,7 +195,7 @@ export class Proxier {
   async whenWritten(ips: readonly string[], signal: AbortSignal): Promise<void> {
     const own = ips.filter((ip) => isIPv6(ip) === (this.#family === 'IPv6'));
     const mayLeadTo = (ip: string) =>
-      this.isLocalEndpoint(ip) || this.#routes.localTargets().has(ip) || this.#unwritten.has(ip);
+      this.isLocalEndpoint(ip) || this.#known.routes.localTargets().has(ip) || this.#unwritten.has(ip);
     if (this.#isSynced ? own.some(mayLeadTo) : own.length > 0) await this.#catchUp.whenWritten(signal);
   }
 
@@ -231,15 +206,12 @@ export class Proxier {
 
   /** How many ready endpoints a Service has on this node. */
   localEndpoints(serviceKey: string): number {
-    const ready = this.#endpointsOf(serviceKey).flatMap(({ endpoints }) =>
-      endpoints.filter((one) => one.ready && one.nodeName === this.#nodeName).map((one) => one.ip),
-    );
-    return new Set(ready).size;
+    return this.#known.localEndpoints(serviceKey);
   }
 
   /** Whether a slice names an address as an endpoint of this node. */
   isLocalEndpoint(ip: string): boolean {
-    return this.#slices.servicesOf(ip).size > 0;
+    return this.#known.isLocalEndpoint(ip);
   }
 
   /** All Services and EndpointSlices have been told once. Before that, nothing is written, so nothing is removed. */
@@ -252,7 +224,7 @@ export class Proxier {
 
   /** How many changes the kernel does not have yet. */
   get pending(): { readonly services: number; readonly endpoints: number } {
-    return { services: this.#services.pending, endpoints: this.#slices.pending };
+    return this.#known.pending;
   }
 
   /** Whether all objects are known, and routed once: before that nothing can be said of them. */
@@ -284,8 +256,8 @@ export class Proxier {
       this.#passes = { ...this.#passes, ended: this.#passes.ended + 1 };
     }
     // What changed meanwhile is for the next sync.
-    const { services, endpoints } = this.pending;
     this.#health?.updated();
+    const { services, endpoints } = this.pending;
     if (services + endpoints > 0) this.#health?.queued();
     if (this.#isBroken) this.#log.info({ family: this.#family }, 'Services are programmed again');
     this.#isBroken = false;
@@ -296,25 +268,27 @@ export class Proxier {
 
   /** Returns whether everything was compared. */
   async #sync(cause: RunCause, signal: AbortSignal): Promise<boolean> {
-    const changes = this.#reroute();
+    const changes = this.#known.reroute(this.#facts.zone);
     const changed = {
       frontends: new Set(changes.map((change) => change.frontend)),
       services: new Set(changes.flatMap((change) => change.services)),
     };
     this.#stale = [...this.#stale, ...changes.flatMap(staleFlows)].slice(-maxStale);
-    const changedTargets = this.#routes.takeChangedTargets();
+    const changedTargets = this.#known.routes.takeChangedTargets();
     for (const ip of changedTargets) this.#unwritten.add(ip);
     const wish = { ...this.#wish(), changed, changedTargets };
     const { isFull, writes } = await this.#backend.sync(wish, { cause, signal });
     this.#unwritten.clear();
-    const routeOf = (ip: string, port: number) => this.#routes.get(frontendKey({ ip, protocol: 'UDP', port }));
+    const routeOf = (ip: string, port: number) => this.#known.routes.get(frontendKey({ ip, protocol: 'UDP', port }));
     // Only now do the rules lead elsewhere: a flow that was removed earlier would come back as it was.
     this.#cleaner.remove(stillStale(this.#stale, routeOf));
     this.#stale = [];
     if (!this.#isSynced) await this.#cleaner.removeUnrouted(routeOf, signal);
     this.#isSynced = true;
-    // Not before the rules that keep strangers off the host's loopback addresses.
-    await this.#routeLoopback(signal);
+    if (!this.#routesLoopback && this.#rules.localhostNodePorts && this.#known.routes.hasNodePorts) {
+      this.#routesLoopback = true;
+      await routeLoopback({ exec: this.#exec, log: this.#log }, signal);
+    }
     this.#log.debug({ cause, services: changed.services.size, writes }, 'Services are in step');
     return isFull;
   }
@@ -340,11 +314,11 @@ export class Proxier {
     const { addresses, podCidrs, zone } = this.#facts;
     const family = this.#family;
     return {
-      ...{ family, podCidrs, rules: this.#rules, routes: this.#routes, mode: this.#backend.mode },
+      ...{ family, podCidrs, rules: this.#rules, routes: this.#known.routes, mode: this.#backend.mode },
       place: { nodeName: this.#nodeName, zone },
       nodeAddresses: addresses.flatMap((ip) => canonicalIp(ip, family) ?? []),
-      service: (key) => this.#services.get(key),
-      endpoints: (key) => ({ told: this.#slices.endpointsOf(key), known: this.#endpointsOf(key) }),
+      service: (key) => this.#known.get(key),
+      endpoints: (key) => this.#known.endpointsOf(key),
       explain: (frontend) => this.#backend.explain(frontend, this.#wish()),
     };
   }
@@ -353,7 +327,7 @@ export class Proxier {
   #wish(): Wish {
     const none: ReadonlySet<string> = new Set();
     const changed = { frontends: none, services: none };
-    return { routes: this.#routes, rules: this.#rules, changed, changedTargets: none };
+    return { routes: this.#known.routes, rules: this.#rules, changed, changedTargets: none };
   }
 
   #withFacts(rest: Pick<TrafficRules, 'family' | 'masqueradeAll' | 'masqueradeBit'>): TrafficRules {
@@ -364,56 +338,6 @@ export class Proxier {
       nodePortAddresses: nodePortRanges(nodePortAddresses, this.#facts, this.#family),
       localhostNodePorts: localhostNodePorts && this.#family === 'IPv4',
     };
-  }
-
-  /** Lets the host reach pods from a loopback address, once there is a node port to reach them by. */
-  async #routeLoopback(signal: AbortSignal): Promise<void> {
-    if (this.#routesLoopback || !this.#rules.localhostNodePorts || !this.#routes.hasNodePorts) return;
-    this.#routesLoopback = true;
-    const key = 'net.ipv4.conf.all.route_localnet';
-    const options = { signal, timeoutMs: 5_000 };
-    try {
-      if ((await this.#exec.run('sysctl', ['-n', key], options)).stdout.trim() === '1') return;
-      await this.#exec.run('sysctl', ['-q', '-w', `${key}=1`], options);
-    } catch (error) {
-      if (signal.aborted) throw error;
-      const hint = `set it on the host: sysctl -w ${key}=1; or set iptables.localhostNodePorts to false`;
-      this.#log.warn(
-        { ...errorFields(error), hint },
-        'node ports do not answer on 127.0.0.1: route_localnet cannot be set',
-      );
-    }
-  }
-
-  /** Drains the trackers into the route table; returns what differs. */
-  #reroute(): readonly RouteChange[] {
-    const dirty = new Set<string>(this.#services.drain().keys());
-    for (const key of this.#slices.drain()) dirty.add(key);
-    for (const key of this.#reconsider) dirty.add(key);
-    this.#reconsider.clear();
-    const changes: RouteChange[] = [];
-    for (const key of dirty) {
-      const service = this.#services.get(key);
-      const place = { nodeName: this.#nodeName, zone: this.#facts.zone };
-      const routes = service ? routeService(service, this.#endpointsOf(key), place) : [];
-      const { changed, conflicts } = this.#routes.update(key, service?.createdAt ?? '', routes);
-      changes.push(...changed);
-      const what = 'two Services claim the same address and port; the older one has it';
-      const lost = conflicts.map(({ frontend, winner, loser }) => ({
-        about: `Service ${loser}`,
-        text: `${frontend}: ${winner} has it, not ${loser}`,
-      }));
-      this.#complaints.found(`${this.#family} Service ${key} conflicts`, lost, what);
-    }
-    return changes;
-  }
-
-  /** As this node knows them. */
-  #endpointsOf(key: string): readonly PortEndpoints[] {
-    return withdraw(this.#slices.endpointsOf(key), this.#withdrawn, {
-      nodeName: this.#nodeName,
-      publishesNotReady: this.#services.get(key)?.publishesNotReady === true,
-    });
   }
 
   #noteHealthCheck(key: string, service: ServiceInfo | undefined): void {
