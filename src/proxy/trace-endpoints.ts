@@ -67,7 +67,7 @@ function noEndpoints({ service, portName, protocol, family, told, slices }: Serv
 
 const quoted = (name: string, protocol: string): string => `"${name}" (${protocol})`;
 
-export const namesOf = (slices: readonly EndpointSlice[]): string =>
+const namesOf = (slices: readonly EndpointSlice[]): string =>
   slices.length === 0
     ? ''
     : `EndpointSlice ${few(slices.map((one) => `${one.metadata.namespace}/${one.metadata.name}`))}`;

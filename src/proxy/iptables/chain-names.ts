@@ -21,7 +21,7 @@ export const loopbackGuardChain = 'KEELSON-FIREWALL';
 export const markOutsidersChain = 'KEELSON-MARK-MASQ';
 
 /** What never comes and goes with a Service. */
-export const fixedChains: Readonly<Record<TableName, readonly string[]>> = {
+const fixedChains: Readonly<Record<TableName, readonly string[]>> = {
   mangle: [ownerChain, proxyCanaryChain],
   nat: [
     ...[ownerChain, proxyCanaryChain, servicesChain, nodePortsChain, markMasqueradeChain, postroutingChain],

@@ -94,7 +94,7 @@ export function outsideElement(route: Route, place: Place): string | undefined {
   return first === undefined ? undefined : portElement(first, protocol, port);
 }
 
-export const serviceFlag: Readonly<Record<PortProtocol, string>> = { TCP: '-t', UDP: '-u', SCTP: '--sctp-service' };
+const serviceFlag: Readonly<Record<PortProtocol, string>> = { TCP: '-t', UDP: '-u', SCTP: '--sctp-service' };
 
 /** `10.96.0.1,tcp:80`. */
 const portElement = (ip: string, protocol: PortProtocol, port: number): string =>

@@ -9,7 +9,7 @@ export interface Draining {
   readonly since: number;
 }
 
-export const drainingId = (key: string, endpoint: string): string => `${key} ${endpoint}`;
+const drainingId = (key: string, endpoint: string): string => `${key} ${endpoint}`;
 
 /** Those that have no connection left, or have had their time. */
 export function decideDrained(
