@@ -26,7 +26,7 @@ for (const [sentence, [name, portName]] of Object.entries(odd)) {
     const lines = [...chains.flatMap((chain) => chain.rules), ...entries.map(({ rule }) => rule)];
     const comments = lines.flatMap((line) => /--comment (.*?)(?= -[mj] |$)/s.exec(line)?.[1] ?? []);
     assert.ok(comments.length > 5);
-    // The kernel keeps 255 bytes, and the program refuses more.
+    // The kernel keeps 255 bytes.
     for (const one of comments) assert.match(one, /^"[ !#-[\]-~]{1,255}"$/);
   });
 }

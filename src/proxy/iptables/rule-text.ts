@@ -10,7 +10,7 @@ import { canonicalIp } from '../read-service.ts';
 
 export const hostRange = (ip: string): string => `${ip}/${isIPv4(ip) ? 32 : 128}`;
 
-/** The kernel keeps so many bytes of a comment; the programs refuse a longer one, and all other rules with it. */
+/** The kernel keeps so many bytes of a comment: a longer one is not read back as it was written. */
 const maxComment = 255;
 
 /** Names may be anything that an API server let pass: what could end the comment or the line is written as `?`. */
