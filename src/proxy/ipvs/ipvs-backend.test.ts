@@ -372,10 +372,21 @@ test('a plan is what an empty kernel would be given, and touches nothing', () =>
   const plan = newBackend().plan(wish([1]));
   assert.deepEqual(kernel.written, []);
   const parts = [
+    'link add name kube-ipvs0 type dummy',
     '-a -t 10.96.0.7:80 -r 10.244.0.1:8080 -m -w 1',
     'addr add 10.96.0.7/32',
     '*nat',
     'create KUBE-CLUSTER-IP',
   ];
   for (const part of parts) assert.ok(plan.includes(part), part);
+});
+
+test('a device that is gone is a difference, and an IPv6 that nobody needs is none', async () => {
+  const backend = newBackend();
+  await backend.sync(wish([1]), change);
+  assert.deepEqual(await backend.diff(wish([1]), never), []);
+  kernel.links.delete('kube-ipvs0');
+  assert.equal((await backend.diff(wish([1]), never))[0], '+ link add name kube-ipvs0 type dummy');
+  const ipv6 = new IpvsBackend({ exec: kernel, log, clock, family: 'IPv6', settings: plain });
+  assert.deepEqual(await ipv6.diff({ ...wish(undefined), rules: { ...rules, family: 'IPv6' } }, never), []);
 });

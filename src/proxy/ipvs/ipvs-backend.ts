@@ -18,7 +18,7 @@ import type { KernelState } from './kernel-state.ts';
 import { emptyKernel } from './kernel-state.ts';
 import { OutsideMarks } from './outside-marks.ts';
 import { packetRules } from './packet-rules.ts';
-import { stepLine, stepScripts } from './step-scripts.ts';
+import { deviceLines, stepLine, stepScripts } from './step-scripts.ts';
 import { WishCompiler } from './wish-compiler.ts';
 
 /** As KubeProxyConfiguration.ipvs; durations in milliseconds, 0 leaves what the kernel has. */
@@ -113,7 +113,7 @@ export class IpvsBackend implements Backend {
       `# ipset -exist restore\n${sets}`,
       `# ${iptables}-restore --noflush\n${rulesScript(new Map(), packetRules(wish.rules))}`,
       `# ipvsadm -R\n${servers}`,
-      `# ip -batch -\n${addresses}`,
+      `# ip -batch -\n${deviceLines.map((line) => `${line}\n`).join('')}${addresses}`,
     ].join('');
   }
 
@@ -124,7 +124,12 @@ export class IpvsBackend implements Backend {
     compiler.update(wish.routes, wish.routes.frontends());
     const steps = diffState(state, compiler.wished, touchAll(state, compiler.wished, this.#settings.excludeCIDRs));
     const script = rulesScript(rules, packetRules(wish.rules));
-    return [...steps.map((step) => diffLine(step, wish.rules.family)), ...script.split('\n').flatMap(rulesDiffLine)];
+    const device = state.device === 'ours' ? [] : deviceLines.map((line) => `+ ${line}`);
+    return [
+      ...device,
+      ...steps.map((step) => diffLine(step, wish.rules.family)),
+      ...script.split('\n').flatMap(rulesDiffLine),
+    ];
   }
 
   explain(frontend: string, wish: Wish): readonly string[] {

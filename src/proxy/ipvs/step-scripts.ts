@@ -1,7 +1,7 @@
 import type { IpFamily } from '../read-service.ts';
 import type { Step } from './diff-state.ts';
 import { prefixLength } from './diff-state.ts';
-import { deviceName } from './kernel-state.ts';
+import { deviceAlias, deviceName } from './kernel-state.ts';
 import { createSet, setName } from './set-layout.ts';
 
 /**
@@ -35,6 +35,12 @@ export function stepScripts(steps: readonly Step[], family: IpFamily): StepScrip
     leavingMembers: script('delete-member'),
   };
 }
+
+/** What makes the device, for `ip -batch -`; the kernel gets it in a way that never shows it unmarked. */
+export const deviceLines: readonly string[] = [
+  `link add name ${deviceName} type dummy`,
+  `link set dev ${deviceName} alias ${deviceAlias}`,
+];
 
 /** One step as its program takes it. */
 export function stepLine(step: Step, family: IpFamily): string {
