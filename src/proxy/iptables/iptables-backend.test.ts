@@ -162,12 +162,13 @@ test('with many Services the cheap look notices a flush, and another mode is nam
   assert.equal(iptables.dump(), before);
 });
 
-test('no Service of IPv6: nothing is written for it', async () => {
+test('no Service of IPv6: nothing is written for it, and nothing is missed', async () => {
   const iptables = new FakeIptables();
   const backend = backendOf(iptables, silentLog, 'IPv6');
   const wish: Wish = { ...new Objects().wish(), rules: { ...rules, family: 'IPv6' } };
   assert.deepEqual(await sync(backend, wish), { isFull: true, writes: 0 });
   assert.deepEqual(await sync(backend, wish), { isFull: false, writes: 0 });
+  assert.deepEqual(await backend.diff(wish, signal), []);
   assert.deepEqual(iptables.scripts, []);
 });
 

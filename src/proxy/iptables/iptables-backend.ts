@@ -17,6 +17,7 @@ import { placeOf } from './installed-variants.ts';
 import type { Variant } from './iptables-programs.ts';
 import { IptablesPrograms } from './iptables-programs.ts';
 import { removeOurs } from './iptables-remains.ts';
+import type { KernelTables } from './kernel-tables.ts';
 import { readTables } from './kernel-tables.ts';
 import { restoreScript, ScriptWriter, scriptLimits } from './restore-script.ts';
 import { writeLines } from './write-lines.ts';
@@ -79,6 +80,7 @@ export class IptablesBackend implements Backend {
 
   async diff(wish: Wish, signal: AbortSignal): Promise<readonly string[]> {
     const kernel = readTables(await this.#programs.save(signal));
+    if (isNeedless(wish, kernel)) return [];
     const writes = [...fullWrites(wish, new FullDiff(kernel, fixedRules(wish.rules)))].flat();
     return writes.flatMap((write) => writeLines(write, kernel));
   }
@@ -150,8 +152,7 @@ export class IptablesBackend implements Backend {
 
   async #adopt(wish: Wish, signal: AbortSignal): Promise<number> {
     const kernel = readTables(await this.#programs.save(signal));
-    // Most clusters have no IPv6 Service, and their packets need not pass through rules for it.
-    if (wish.rules.family === 'IPv6' && wish.routes.isEmpty && !kernel.nat.has(ownerChain)) {
+    if (isNeedless(wish, kernel)) {
       this.#known = 'absent';
       return 0;
     }
@@ -216,6 +217,10 @@ export class IptablesBackend implements Backend {
     }
   }
 }
+
+/** Most clusters have no IPv6 Service, and their packets need not pass through rules for it. */
+const isNeedless = ({ routes, rules }: Wish, kernel: KernelTables): boolean =>
+  rules.family === 'IPv6' && routes.isEmpty && !kernel.nat.has(ownerChain);
 
 /** All writes of a full comparison, a few at a time; notes in `footprints` what each Service has once they are done. */
 function* fullWrites(
