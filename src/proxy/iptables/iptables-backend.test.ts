@@ -172,6 +172,17 @@ test('no Service of IPv6: nothing is written for it, and nothing is missed', asy
   assert.deepEqual(iptables.scripts, []);
 });
 
+test('a host without the programs of IPv6 needs them only once there is a Service of IPv6', async () => {
+  const iptables = new FakeIptables();
+  iptables.uninstall('ip6tables', 'ip6tables-save', 'ip6tables-restore');
+  const backend = backendOf(iptables, silentLog, 'IPv6');
+  const objects = new Objects();
+  const wish = (): Wish => ({ ...objects.wish('web'), rules: { ...rules, family: 'IPv6' } });
+  assert.deepEqual(await sync(backend, wish()), { isFull: true, writes: 0 });
+  objects.set('web', route('web', 'fd00::1', 'fd00::2'));
+  await assert.rejects(sync(backend, wish()), { code: 'IptablesMissing' });
+});
+
 test('the plan is what is written, the difference a line for each rule, the explanation the way of a packet', async () => {
   const iptables = new FakeIptables('legacy');
   const objects = two();

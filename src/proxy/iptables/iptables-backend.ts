@@ -15,7 +15,7 @@ import { explainRules } from './explain-rules.ts';
 import { fixedRules } from './fixed-chains.ts';
 import { placeOf } from './installed-variants.ts';
 import type { Variant } from './iptables-programs.ts';
-import { IptablesPrograms } from './iptables-programs.ts';
+import { IptablesError, IptablesPrograms } from './iptables-programs.ts';
 import { removeOurs } from './iptables-remains.ts';
 import type { KernelTables } from './kernel-tables.ts';
 import { readTables } from './kernel-tables.ts';
@@ -98,7 +98,13 @@ export class IptablesBackend implements Backend {
     { cause, signal }: { readonly cause: RunCause; readonly signal: AbortSignal },
   ): Promise<SyncOutcome> {
     const { routes, rules, changed } = wish;
-    this.#variant ??= await this.#programs.variant(signal);
+    try {
+      this.#variant ??= await this.#programs.variant(signal);
+    } catch (error) {
+      // Most clusters have no IPv6 Service, and many hosts no ip6tables.
+      if (rules.family === 'IPv4' || !routes.isEmpty || !isMissing(error)) throw error;
+      return { isFull: true, writes: 0 };
+    }
     const mayDiffer =
       !isDeepStrictEqual(rules, this.#rules) ||
       (before === 'absent' && !routes.isEmpty) ||
@@ -217,6 +223,8 @@ export class IptablesBackend implements Backend {
     }
   }
 }
+
+const isMissing = (error: unknown): boolean => error instanceof IptablesError && error.code === 'IptablesMissing';
 
 /** Most clusters have no IPv6 Service, and their packets need not pass through rules for it. */
 const isNeedless = ({ routes, rules }: Wish, kernel: KernelTables): boolean =>
