@@ -66,6 +66,12 @@ export function findConflicts(kubelet: KubeletConfiguration, proxy: KubeProxyCon
     if (proxy[section].minSyncPeriod <= proxy[section].syncPeriod) continue;
     refuse('KubeProxyConfiguration', `${section}.minSyncPeriod`, `is longer than ${section}.syncPeriod`, 'shorten it');
   }
+  const needed = { BridgeInterface: 'bridgeInterface', InterfaceNamePrefix: 'interfaceNamePrefix' } as const;
+  const { detectLocalMode: mode } = proxy;
+  if ((mode === 'BridgeInterface' || mode === 'InterfaceNamePrefix') && proxy.detectLocal[needed[mode]] === '') {
+    const field = `detectLocal.${needed[mode]}`;
+    refuse('KubeProxyConfiguration', 'detectLocalMode', `${mode} needs ${field}, which is empty`, `set ${field}`);
+  }
   return conflicts;
 }
 

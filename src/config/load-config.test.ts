@@ -271,6 +271,16 @@ test('refusals', () => {
       {},
       [/^0\.yaml:3:12: iptables\.minSyncPeriod: is longer than iptables\.syncPeriod/],
     ],
+    'pods known by a bridge that is not named': [
+      proxy('detectLocalMode: BridgeInterface\ndetectLocal: {interfaceNamePrefix: veth}\n'),
+      {},
+      [/^0\.yaml:3:1: detectLocalMode: BridgeInterface needs detectLocal\.bridgeInterface, which is empty \(set/],
+    ],
+    'interfaces that cannot be': [
+      proxy('detectLocal: {bridgeInterface: "cni0 accept", interfaceNamePrefix: "veth*"}\n'),
+      {},
+      [/^0\.yaml:3:32: detectLocal\.bridgeInterface: "cni0 accept" is not the name/, /interfaceNamePrefix: "veth\*"/],
+    ],
     'a scheduler of IPVS that there is not': [
       proxy('mode: ipvs\nipvs: {scheduler: wlcr}\n'),
       {},

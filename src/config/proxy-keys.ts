@@ -14,6 +14,9 @@ const nodePortRange = text(
   (value) => cidrFamily(value) !== 0 || ['primary', 'localhost', 'all'].includes(value),
 );
 
+/** Or the beginning of one. It stands in rules as it is, so what means something there is left out: `*`, `+`, quotes. */
+const interfaceName = text('the name of a network interface, or empty', (value) => /^[\w.@-]{0,15}$/.test(value));
+
 /** All of Linux. One that this kernel has no module for is found out when the mode is chosen. */
 const scheduler = oneOf(
   ...(['', 'rr', 'wrr', 'lc', 'wlc', 'fo', 'ovf', 'lblc', 'lblcr', 'dh', 'sh', 'mh', 'sed', 'nq', 'twos'] as const),
@@ -73,7 +76,7 @@ export const proxyKeys = {
     'ClusterCIDR',
     'now',
   ),
-  detectLocal: { bridgeInterface: key(string, '', 'now'), interfaceNamePrefix: key(string, '', 'now') },
+  detectLocal: { bridgeInterface: key(interfaceName, '', 'now'), interfaceNamePrefix: key(interfaceName, '', 'now') },
   clusterCIDR: key(cidrs, '', 'now'),
   nodePortAddresses: key(list(nodePortRange), noStrings, 'now'),
   oomScoreAdj: pointer(oomScore, -999, 'now'),
