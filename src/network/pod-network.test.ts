@@ -9,8 +9,11 @@ import { PodNetwork } from './pod-network.ts';
 
 const never = new AbortController().signal;
 
-/** A host whose bridges pass the packet filter as `sysctls` says; makes the pod network, and returns what came of it. */
-async function ensureOn(sysctls: Readonly<Record<string, string>>, podCidrs: readonly string[]) {
+/**
+ * A host whose bridges pass the packet filter as `sysctls` says, maybe with the CNI configuration of another; makes the
+ * pod network, and returns what came of it.
+ */
+async function ensureOn(sysctls: Readonly<Record<string, string>>, podCidrs: readonly string[], foreign?: string) {
   const dir = await mkdtemp(join(tmpdir(), 'pod-network-'));
   try {
     const bridge = join(dir, 'proc/sys/net/bridge');
@@ -19,6 +22,8 @@ async function ensureOn(sysctls: Readonly<Record<string, string>>, podCidrs: rea
     await writeFile(join(dir, 'proc/sys/net/ipv4/ip_forward'), '1\n');
     await writeFile(join(dir, 'proc/sys/net/ipv6/conf/all/forwarding'), '1\n');
     for (const [name, value] of Object.entries(sysctls)) await writeFile(join(bridge, name), `${value}\n`);
+    await mkdir(join(dir, 'net.d'));
+    if (foreign !== undefined) await writeFile(join(dir, 'net.d/05-other.conflist'), foreign);
     const warned: object[] = [];
     const log: Log = { ...silentLog, warn: (fields: object) => void warned.push(fields) };
     const network = new PodNetwork({
@@ -51,3 +56,22 @@ test('a kernel that filters no bridged packets is warned of once, with the setti
     },
   ]);
 });
+
+const foreignPlugins: Readonly<Record<string, { type: string; value: string; lacks: readonly string[] }>> = {
+  'another’s bridge that nobody filters is warned of, and left as it is': {
+    ...{ type: 'bridge', value: '0', lacks: ['net/bridge/bridge-nf-call-iptables'] },
+  },
+  'another’s bridge that is filtered is none to warn of': { type: 'flannel', value: '1', lacks: [] },
+  'another’s network without a bridge is none to warn of': { type: 'cilium-cni', value: '0', lacks: [] },
+};
+for (const [sentence, { type, value, lacks }] of Object.entries(foreignPlugins)) {
+  test(sentence, async () => {
+    const foreign = JSON.stringify({ cniVersion: '1.0.0', name: 'other', plugins: [{ type }] });
+    const { values, warned } = await ensureOn({ 'bridge-nf-call-iptables': value }, ['10.244.1.0/24'], foreign);
+    assert.deepEqual(values, [value]);
+    assert.deepEqual(
+      warned.flatMap((fields) => (fields as { sysctls: readonly string[] }).sysctls),
+      lacks,
+    );
+  });
+}

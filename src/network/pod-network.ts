@@ -70,6 +70,7 @@ export class PodNetwork {
     if (decision.action === 'leave') {
       const file = join(cniConfDir, decision.file);
       this.#once('info', { file }, 'the pod network is left to the CNI configuration that is there');
+      await this.#adviseOnBridge(file, podCidrs);
       return 'foreign';
     }
     if (decision.action === 'write') {
@@ -101,8 +102,7 @@ export class PodNetwork {
 
   /** Has frames between two pods of the bridge seen by connection tracking; false when this kernel cannot. */
   async #filterBridge(podCidrs: readonly string[], signal: AbortSignal): Promise<boolean> {
-    // Some distributions switch them off, each for itself.
-    const keys = new Set(podCidrs.map((cidr) => `net/bridge/bridge-nf-call-ip${cidr.includes(':') ? '6' : ''}tables`));
+    const keys = bridgeFilterKeys(podCidrs);
     const missing = () => this.#notSet(keys);
     if ((await missing()).length === 0) return true;
     try {
@@ -113,13 +113,29 @@ export class PodNetwork {
     }
     const sysctls = await missing();
     if (sysctls.length === 0) return true;
-    const hint = `load the kernel module br_netfilter at boot, and set ${sysctls.map((key) => `${key.replaceAll('/', '.')}=1`).join(' and ')}`;
     this.#once(
       'warn',
-      { sysctls, hint },
+      { sysctls, hint: bridgeHint(sysctls) },
       'bridged packets are not filtered: pods of this node see the node as client of a Service when they share it',
     );
     return false;
+  }
+
+  /** The bridge of another is not ours to filter, but its pods lose answers of Services where nobody does. */
+  async #adviseOnBridge(file: string, podCidrs: readonly string[]): Promise<void> {
+    const config = (await readIfExists(file)) ?? '';
+    if (!/"type"\s*:\s*"(bridge|flannel)"/.test(config)) return;
+    const procDir = this.#options.procDir ?? '/proc';
+    const isOff = async (key: string) => (await readIfExists(join(procDir, 'sys', key)))?.trim() !== '1';
+    const sysctls: string[] = [];
+    for (const key of bridgeFilterKeys(podCidrs)) if (await isOff(key)) sysctls.push(key);
+    if (sysctls.length === 0) return;
+    const fields = { file, sysctls, hint: bridgeHint(sysctls) };
+    this.#once(
+      'warn',
+      fields,
+      'bridged packets are not filtered: pods may reach no Service whose endpoint shares their bridge',
+    );
   }
 
   /** Sets kernel settings to 1; returns those that could not be. */
@@ -190,3 +206,10 @@ export class PodNetwork {
     this.#options.log[level](fields, message);
   }
 }
+
+/** Some distributions switch them off, each for itself. */
+const bridgeFilterKeys = (podCidrs: readonly string[]): ReadonlySet<string> =>
+  new Set(podCidrs.map((cidr) => `net/bridge/bridge-nf-call-ip${cidr.includes(':') ? '6' : ''}tables`));
+
+const bridgeHint = (sysctls: readonly string[]): string =>
+  `load the kernel module br_netfilter at boot, and set ${sysctls.map((key) => `${key.replaceAll('/', '.')}=1`).join(' and ')}`;
