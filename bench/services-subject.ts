@@ -69,8 +69,7 @@ const api: KubeApi = {
 const families: readonly IpFamily[] = existsSync('/proc/net/if_inet6') ? ['IPv4', 'IPv6'] : ['IPv4'];
 const metrics = proxyMetrics(new Registry());
 const proxiers = families.map((family) => {
-  const backend =
-    mode === 'iptables' ? new IptablesBackend({ exec, log, clock, family }) : new NftBackend({ exec, log });
+  const backend = mode === 'iptables' ? new IptablesBackend({ exec, log, family }) : new NftBackend({ exec, log });
   return new Proxier({
     ...{ backend, exec, clock, log, family, metrics, nodeName: 'node-0.cluster.internal' },
     ...{ masqueradeAll: false, clusterCidrs: ['10.128.0.0/9'], masqueradeBit: 14 },

@@ -144,7 +144,7 @@ for (const variant of ['nft', 'legacy'] as const) {
       await lab?.[Symbol.asyncDispose]();
       await run('rm', ['-f', lock]);
     });
-    const backendOf = (family: IpFamily) => new IptablesBackend({ exec, family, log: silentLog, clock: systemClock });
+    const backendOf = (family: IpFamily) => new IptablesBackend({ exec, family, log: silentLog });
     const sync = (backend: Backend, wish: Wish, cause: 'change' | 'periodic' = 'change') =>
       backend.sync(wish, { cause, signal });
 

@@ -130,7 +130,7 @@ const sliceOf = (family: IpFamily): EndpointSlice => ({
 });
 
 const iptables = (variant: 'nft' | 'legacy') => (exec: Exec, family: IpFamily) =>
-  new IptablesBackend({ exec, family, variant, log: silentLog, clock: systemClock });
+  new IptablesBackend({ exec, family, variant, log: silentLog });
 const backends: Readonly<Record<string, (exec: Exec, family: IpFamily) => Backend>> = {
   nftables: (exec) => new NftBackend({ exec, log: silentLog }),
   'iptables-nft': iptables('nft'),

@@ -250,7 +250,7 @@ test('without ip6tables there is nothing to do until there is a Service of IPv6'
   assert.deepEqual(await backend.sync(wishOf('IPv6', []), context()), { isFull: true, writes: 0 });
   const wish = wishOf('IPv6', [routeOf('IPv6', 1)]);
   await assert.rejects(backend.sync(wish, context()), {
-    code: 'ExecNotFound',
+    code: 'IptablesMissing',
     hint: 'install it: apt-get install iptables',
   });
 });

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FakeClock } from '../../lib/fake-clock.ts';
 import type { Log } from '../../lib/log.ts';
 import { silentLog } from '../../lib/log.ts';
 import type { Backend, TrafficRules, Wish } from '../backend.ts';
@@ -47,7 +46,7 @@ const two = () =>
     .set('none', route('none', '10.96.0.2'));
 
 const backendOf = (exec: FakeIptables, log: Log = silentLog, family: IpFamily = 'IPv4'): Backend =>
-  new IptablesBackend({ exec, log, family, clock: new FakeClock() });
+  new IptablesBackend({ exec, log, family });
 
 const sync = (backend: Backend, wish: Wish, cause: 'change' | 'periodic' = 'change') =>
   backend.sync(wish, { cause, signal });
@@ -150,7 +149,7 @@ test('with many Services the cheap look notices a flush, and another mode is nam
     run: (...[file, args, options]: Parameters<FakeIptables['run']>) =>
       file === 'nft' ? Promise.resolve({ stdout: 'nftables v1.0.6', stderr: '' }) : iptables.run(file, args, options),
   };
-  const backend = new IptablesBackend({ exec, log, family: 'IPv4', clock: new FakeClock() });
+  const backend = new IptablesBackend({ exec, log, family: 'IPv4' });
   await sync(backend, objects.wish());
   assert.deepEqual(await sync(backend, objects.wish(), 'periodic'), { isFull: false, writes: 0 });
   assert.deepEqual(said, ['iptables slows down with so many Services, and nftables does not']);
@@ -210,7 +209,7 @@ test('a start with another variant than before removes what the one before wrote
     });
   await restore('ip6tables-legacy');
   const former = new IptablesBackend({
-    ...{ exec: iptables, log: silentLog, family: 'IPv4', clock: new FakeClock(), variant: 'legacy' },
+    ...{ exec: iptables, log: silentLog, family: 'IPv4', variant: 'legacy' },
   });
   await sync(former, objects.wish());
   assert.ok(iptables.table('nat', 'iptables-legacy')?.has('KUBE-SERVICES'));

@@ -1,7 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Exec } from '../../host/exec.ts';
 import type { RunCause } from '../../lib/bounded-runner.ts';
-import type { Clock } from '../../lib/clock.ts';
 import { errorFields } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
 import type { Backend, SyncOutcome, TrafficRules, Wish } from '../backend.ts';
@@ -25,7 +24,6 @@ import { writeLines } from './write-lines.ts';
 export interface IptablesBackendOptions {
   readonly exec: Pick<Exec, 'run'>;
   readonly log: Log;
-  readonly clock: Clock;
   readonly family: IpFamily;
   /** Default: the one that the host calls iptables. */
   readonly variant?: Variant;

@@ -35,8 +35,7 @@ function proxierOf(backend: Backend, more: object): Proxier {
   return new Proxier({ exec, clock, log: silentLog, backend, ...defaults, ...more });
 }
 
-const iptablesOf = (exec: FakeIptables): Backend =>
-  new IptablesBackend({ exec, clock, log: silentLog, family: 'IPv4' });
+const iptablesOf = (exec: FakeIptables): Backend => new IptablesBackend({ exec, log: silentLog, family: 'IPv4' });
 
 interface Rig extends RandomRig {
   readonly iptables: FakeIptables;

@@ -1,3 +1,4 @@
+import { readTables } from '../iptables/kernel-tables.ts';
 import type { PortalRules, PortalTable } from './compile-portals.ts';
 import { portalChains, portalTables } from './compile-portals.ts';
 
@@ -40,19 +41,16 @@ const wantedJumps: Readonly<Record<PortalTable, readonly WantedJump[]>> = {
 const isOurs = (table: PortalTable, chain: string): boolean =>
   (portalChains[table] as readonly string[]).includes(chain);
 
-/** Reads what iptables-save printed of one table. */
-export function parseSaved(table: PortalTable, text: string): SavedTable {
-  const chains = new Map<string, string[]>();
-  const jumps: Jump[] = [];
-  for (const line of text.split('\n')) {
-    const [, declared] = /^:(\S+) - /.exec(line) ?? [];
-    if (declared !== undefined && isOurs(table, declared)) chains.set(declared, []);
-    const [, chain = '', rule] = /^-A (\S+) (.*)$/.exec(line) ?? [];
-    if (rule === undefined) continue;
-    if (isOurs(table, chain)) chains.get(chain)?.push(rule);
-    else if (isOurs(table, / -j (\S+)$/.exec(` ${rule}`)?.[1] ?? '')) jumps.push({ from: chain, line: rule });
-  }
-  return { chains, jumps };
+/** What one table has of ours, of all that iptables-save printed. */
+export function parseSaved(table: PortalTable, saved: string): SavedTable {
+  const all = readTables(saved)[table];
+  const isLedToOurs = (rule: string) => isOurs(table, / -j (\S+)$/.exec(` ${rule}`)?.[1] ?? '');
+  return {
+    chains: new Map([...all].filter(([chain]) => isOurs(table, chain))),
+    jumps: [...all]
+      .filter(([chain]) => !isOurs(table, chain))
+      .flatMap(([from, rules]) => rules.filter(isLedToOurs).map((line) => ({ from, line }))),
+  };
 }
 
 export const nothingSaved: SavedTable = { chains: new Map(), jumps: [] };

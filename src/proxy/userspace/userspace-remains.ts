@@ -4,9 +4,7 @@ import type { Remains } from '../backend.ts';
 import type { Place } from '../iptables/installed-variants.ts';
 import { placesOf } from '../iptables/installed-variants.ts';
 import type { IpFamily } from '../read-service.ts';
-import type { PortalTable } from './compile-portals.ts';
 import { canaryChain, portalTables } from './compile-portals.ts';
-import type { SavedTable } from './diff-portals.ts';
 import { parseSaved, removeScript } from './diff-portals.ts';
 import { PortalRulesInKernel, relayCidr } from './portal-rules.ts';
 
@@ -55,7 +53,7 @@ export class UserspaceRemains implements Remains {
     const places = await placesOf(this.#exec, signal);
     return places.flatMap(({ programs, saved }) =>
       portalTables.flatMap((table) => {
-        const { chains } = savedTable(saved, table);
+        const { chains } = parseSaved(table, saved);
         return chains.has(canaryChain) === ours
           ? [...chains.keys()].map((chain) => `${programs.name} chain ${table} ${chain}`)
           : [];
@@ -77,16 +75,10 @@ export class UserspaceRemains implements Remains {
 export async function removePortals({ programs, saved }: Omit<Place, 'family'>, signal: AbortSignal): Promise<boolean> {
   const script = portalTables
     .map((table) => {
-      const found = savedTable(saved, table);
+      const found = parseSaved(table, saved);
       return found.chains.has(canaryChain) ? removeScript(table, found) : '';
     })
     .join('');
   if (script !== '') await programs.restore(script, signal);
   return script !== '';
-}
-
-/** One table of what iptables-save printed of all. */
-function savedTable(saved: string, table: PortalTable): SavedTable {
-  const start = saved.indexOf(`*${table}\n`);
-  return parseSaved(table, start < 0 ? '' : saved.slice(start, saved.indexOf('\nCOMMIT', start)));
 }
