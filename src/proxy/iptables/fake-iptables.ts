@@ -1,5 +1,5 @@
 import type { Exec, ExecOptions, ExecResult } from '../../host/exec.ts';
-import { ExecError } from '../../host/exec.ts';
+import { ExecError, notFound } from '../../host/exec.ts';
 import { targetOf } from './kernel-tables.ts';
 
 /** Chains of one table by name; rules without `-A <chain>`. */
@@ -169,6 +169,3 @@ const said = (stdout: string): ExecResult => ({ stdout, stderr: '' });
 
 const refused = (file: string, stderr: string): ExecError =>
   new ExecError(file, `exited with status 1: ${stderr}`, { code: 'ExecFailed', exitCode: 1, stderr, timedOut: false });
-
-const notFound = (file: string): ExecError =>
-  new ExecError(file, 'program not found', { code: 'ExecNotFound', exitCode: undefined, stderr: '', timedOut: false });

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { TrafficRules } from '../backend.ts';
-import { readRules, removedChains, rulesScript } from './diff-rules.ts';
+import { readTables } from '../iptables/kernel-tables.ts';
+import { removedChains, rulesScript } from './diff-rules.ts';
 import { FakeRules } from './fake-rules.ts';
 import { packetRules } from './packet-rules.ts';
 
@@ -42,7 +43,7 @@ describe('packet rules', () => {
       assert.equal(kernel.restore(others, hasSet), undefined);
       const before = kernel.save();
       const bring = (to: typeof wished) => {
-        const script = rulesScript(readRules(kernel.save()), to);
+        const script = rulesScript(readTables(kernel.save()), to);
         assert.equal(kernel.restore(script, hasSet), undefined);
         return script;
       };
@@ -52,22 +53,22 @@ describe('packet rules', () => {
       bring(packetRules({ ...rules, masqueradeBit: 9 }));
       bring(wished);
       assert.deepEqual(kernel.save().split('\n').sort(), after.split('\n').sort());
-      assert.ok(removedChains(readRules(kernel.save())).includes('nat KEELSON-IPVS-SERVICES'));
+      assert.ok(removedChains(readTables(kernel.save())).includes('nat KEELSON-IPVS-SERVICES'));
       bring([]);
       const empty =
         '*mangle\n:PREROUTING - [0:0]\n:INPUT - [0:0]\n:FORWARD - [0:0]\n:OUTPUT - [0:0]\n:POSTROUTING - [0:0]\nCOMMIT\n';
       assert.deepEqual(kernel.save().split('\n').sort(), (before + empty).split('\n').sort());
-      assert.deepEqual(removedChains(readRules(kernel.save())), []);
+      assert.deepEqual(removedChains(readTables(kernel.save())), []);
     });
   }
 
   test('ours come first, whatever others have put before them since', () => {
     const kernel = new FakeRules();
-    kernel.restore(rulesScript(new Map(), packetRules(rules)), hasSet);
-    const first = readRules(kernel.save()).get('nat')?.get('PREROUTING')?.[0];
+    kernel.restore(rulesScript(readTables(''), packetRules(rules)), hasSet);
+    const first = readTables(kernel.save()).nat.get('PREROUTING')?.[0];
     kernel.restore(others, hasSet);
     assert.equal(
-      rulesScript(readRules(kernel.save()), packetRules(rules)),
+      rulesScript(readTables(kernel.save()), packetRules(rules)),
       '',
       'another’s rule before ours does no harm',
     );
@@ -76,10 +77,10 @@ describe('packet rules', () => {
 
   test('a rule changed by hand is put right', () => {
     const kernel = new FakeRules();
-    kernel.restore(rulesScript(new Map(), packetRules(rules)), hasSet);
+    kernel.restore(rulesScript(readTables(''), packetRules(rules)), hasSet);
     const before = kernel.save();
     kernel.restore('*nat\n-F KEELSON-IPVS-POSTROUTING\n-A KEELSON-IPVS-POSTROUTING -j ACCEPT\nCOMMIT\n', hasSet);
-    kernel.restore(rulesScript(readRules(kernel.save()), packetRules(rules)), hasSet);
+    kernel.restore(rulesScript(readTables(kernel.save()), packetRules(rules)), hasSet);
     assert.equal(kernel.save(), before);
   });
 });

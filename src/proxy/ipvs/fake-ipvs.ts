@@ -1,5 +1,5 @@
 import type { Exec, ExecOptions, ExecResult } from '../../host/exec.ts';
-import { ExecError } from '../../host/exec.ts';
+import { ExecError, notFound } from '../../host/exec.ts';
 import { FakeRules } from './fake-rules.ts';
 
 interface FakeServer {
@@ -55,6 +55,8 @@ export class FakeIpvs implements Pick<Exec, 'run'> {
 
   async run(file: string, args: readonly string[], options: ExecOptions): Promise<ExecResult> {
     options.signal.throwIfAborted();
+    // A host whose iptables has no variants.
+    if (/-(nft|legacy)-/.test(file)) throw notFound(file);
     const input = options.input ?? '';
     const command = [file, ...args].join(' ');
     const stdout = this.#show(file, command);
@@ -137,10 +139,10 @@ export class FakeIpvs implements Pick<Exec, 'run'> {
       case 'ipset restore':
         for (const line of lines) this.#ipset(line);
         return '';
-      case 'iptables-restore --noflush':
+      case 'iptables-restore -w':
         this.#restore('IPv4', input);
         return '';
-      case 'ip6tables-restore --noflush':
+      case 'ip6tables-restore -w':
         this.#restore('IPv6', input);
         return '';
       case 'sysctl -q':

@@ -100,7 +100,7 @@ describe('writing', () => {
       'sysctl -q -w net.ipv4.vs.conntrack=1 net.ipv4.vs.expire_nodest_conn=1 net.ipv4.vs.expire_quiescent_template=1 net.ipv4.ip_forward=1',
       'ip -batch -',
       'ipset -exist restore',
-      'iptables-restore --noflush -w 5',
+      'iptables-restore -w 5 --noflush',
       'ipvsadm -R',
       'ip -force -batch -',
     ]);

@@ -5,6 +5,7 @@ import type { Clock } from '../../lib/clock.ts';
 import { errorFields } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
 import type { Backend, SyncOutcome, TrafficRules, Wish } from '../backend.ts';
+import { readTables } from '../iptables/kernel-tables.ts';
 import type { IpFamily } from '../read-service.ts';
 import { nodeAddress } from '../route-services.ts';
 import type { Draining } from './decide-drained.ts';
@@ -111,7 +112,7 @@ export class IpvsBackend implements Backend {
     const iptables = wish.rules.family === 'IPv4' ? 'iptables' : 'ip6tables';
     return [
       `# ipset -exist restore\n${sets}`,
-      `# ${iptables}-restore --noflush\n${rulesScript(new Map(), packetRules(wish.rules))}`,
+      `# ${iptables}-restore --noflush\n${rulesScript(readTables(''), packetRules(wish.rules))}`,
       `# ipvsadm -R\n${servers}`,
       `# ip -batch -\n${deviceLines.map((line) => `${line}\n`).join('')}${addresses}`,
     ].join('');

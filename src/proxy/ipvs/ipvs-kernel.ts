@@ -1,7 +1,7 @@
 import type { Exec } from '../../host/exec.ts';
+import type { KernelTables } from '../iptables/kernel-tables.ts';
+import { readTables } from '../iptables/kernel-tables.ts';
 import type { IpFamily } from '../read-service.ts';
-import type { SavedTable } from './diff-rules.ts';
-import { readRules } from './diff-rules.ts';
 import type { IpvsSettings } from './ipvs-backend.ts';
 import { IpvsError, ipvsErrorOf, ipvsRefusal } from './ipvs-error.ts';
 import { readSysctls, releaseSysctl, timeoutArguments, wishedSysctls } from './kernel-settings.ts';
@@ -27,7 +27,7 @@ const deviceTries = 4;
 
 export interface KernelReading {
   readonly state: KernelState;
-  readonly rules: ReadonlyMap<string, SavedTable>;
+  readonly rules: KernelTables;
 }
 
 /** EXECUTOR: IPVS, the device, the sets and the packet rules of one family, through their programs. Decides nothing. */
@@ -51,7 +51,7 @@ export class IpvsKernel {
       this.#run(this.#iptables('save'), [], signal),
     ]);
     const state = { ...addresses, servers, sets: readSets(sets.stdout, family) };
-    return { state, rules: readRules(rules.stdout) };
+    return { state, rules: readTables(rules.stdout) };
   }
 
   /** The device and the addresses alone. */
@@ -103,7 +103,7 @@ export class IpvsKernel {
   }
 
   async writeRules(script: string, signal: AbortSignal): Promise<void> {
-    await this.#run(this.#iptables('restore'), ['--noflush', '-w', lockSeconds], signal, script);
+    await this.#run(this.#iptables('restore'), ['-w', lockSeconds, '--noflush'], signal, script);
   }
 
   /** ipvsadm ends well whatever the kernel has refused of a batch, but says so. */

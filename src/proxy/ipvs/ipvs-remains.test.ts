@@ -55,7 +55,7 @@ describe('what the IPVS mode has left', () => {
       timeoutMs: 1,
       input: '*nat\n:KUBE-SERVICES - [0:0]\n-I PREROUTING 1 -j KUBE-SERVICES\nCOMMIT\n',
     };
-    await kernel.run('iptables-restore', ['--noflush'], signal);
+    await kernel.run('iptables-restore', ['-w', '5', '--noflush'], signal);
     const isRule = (line: string) => /^(6 )?[*:-]/.test(line);
     const before = kernel.dump().filter((line) => !/^(\*|:|COMMIT)/.test(line) && !line.startsWith('net.'));
     await serve();

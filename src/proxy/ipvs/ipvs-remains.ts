@@ -1,9 +1,13 @@
 import type { Exec } from '../../host/exec.ts';
 import { isProgramMissing } from '../../host/exec.ts';
 import type { Remains } from '../backend.ts';
+import { tableNames } from '../iptables/chain-names.ts';
+import type { Place } from '../iptables/installed-variants.ts';
+import { placesOf } from '../iptables/installed-variants.ts';
+import type { KernelTables } from '../iptables/kernel-tables.ts';
+import { readTables } from '../iptables/kernel-tables.ts';
 import type { IpFamily } from '../read-service.ts';
-import type { SavedTable } from './diff-rules.ts';
-import { readRules, removedChains, rulesScript } from './diff-rules.ts';
+import { removedChains, rulesScript } from './diff-rules.ts';
 import { ourServers } from './diff-state.ts';
 import { IpvsError, ipvsRefusal } from './ipvs-error.ts';
 import type { KernelState } from './kernel-state.ts';
@@ -14,14 +18,18 @@ import { setName } from './set-layout.ts';
 
 const timeoutMs = 60_000;
 const maxOutputBytes = 512 * 1024 * 1024;
-const lockSeconds = '5';
 const families = ['IPv4', 'IPv6'] as const;
 
 interface FamilyRemains {
   readonly family: IpFamily;
   readonly servers: readonly string[];
   readonly sets: readonly SetRole[];
-  readonly rules: ReadonlyMap<string, SavedTable>;
+  /** By each variant of iptables that is installed. */
+  readonly rules: readonly Rules[];
+}
+
+interface Rules extends Pick<Place, 'family' | 'programs'> {
+  readonly tables: KernelTables;
 }
 
 interface AllRemains {
@@ -46,7 +54,9 @@ export class IpvsRemains implements Remains {
     const { device, families: both } = await this.#read(signal);
     const lines = both.flatMap(({ family, servers, sets, rules }) => [
       ...(servers.length > 0 ? [`IPVS: ${servers.length} virtual servers of ${family}`] : []),
-      ...removedChains(rules).map((chain) => `${iptables(family)} chain ${chain}`),
+      ...rules.flatMap(({ programs, tables }) =>
+        removedChains(tables).map((chain) => `${programs.name} chain ${chain}`),
+      ),
       ...sets.map((role) => `ipset ${setName(role, family)}`),
     ]);
     return [...lines, ...deviceNames(device).map((name) => `dummy device ${name}`)];
@@ -61,9 +71,10 @@ export class IpvsRemains implements Remains {
         if (stderr.trim() !== '') throw ipvsRefusal('ipvsadm', stderr);
       }
       // Chains first: a set that a rule looks into cannot go. The chain that tells of the rest goes with them.
-      const script = rulesScript(rules, []);
-      if (script !== '')
-        await this.#run(`${iptables(family)}-restore`, ['--noflush', '-w', lockSeconds], signal, script);
+      for (const { programs, tables } of rules) {
+        const script = rulesScript(tables, []);
+        if (script !== '') await programs.restore(script, signal);
+      }
       if (sets.length > 0) {
         await this.#run(
           'ipset',
@@ -83,13 +94,11 @@ export class IpvsRemains implements Remains {
 
   async #read(signal: AbortSignal): Promise<AllRemains> {
     const links = await this.#read1('ip', ['-d', '-j', 'addr', 'show'], signal);
-    const rules = new Map<IpFamily, ReadonlyMap<string, SavedTable>>();
-    for (const family of families) {
-      rules.set(family, readRules(await this.#read1(`${iptables(family)}-save`, [], signal)));
-    }
+    const places = await placesOf(this.#exec, signal);
+    const rules = places.map(({ saved, ...place }): Rules => ({ ...place, tables: readTables(saved) }));
     const { device } = readAddresses(links, 'IPv4');
-    const tables = [...rules.values()].flatMap((saved) => [...saved.values()]);
-    const isThere = deviceNames(device).length > 0 || tables.some((table) => table.has(ipvsCanaryChain));
+    const isMarkedBy = ({ tables }: Rules) => tableNames.some((name) => tables[name].has(ipvsCanaryChain));
+    const isThere = deviceNames(device).length > 0 || rules.some(isMarkedBy);
     if (!isThere) return { device, families: [] };
     const servers = await this.#read1('ipvsadm', ['-Sn'], signal);
     const saved = await this.#read1('ipset', ['save'], signal);
@@ -106,7 +115,7 @@ export class IpvsRemains implements Remains {
         const ours = ourServers({ ...all, addresses: isOurs ? addresses : new Set() });
         // Those that tell of the rest go last.
         const roles = [...marked.keys()].sort((a, b) => Number(isOwnName(a)) - Number(isOwnName(b)));
-        return { family, servers: ours, sets: roles, rules: rules.get(family) ?? new Map() };
+        return { family, servers: ours, sets: roles, rules: rules.filter((one) => one.family === family) };
       }),
     };
   }
@@ -128,8 +137,6 @@ export class IpvsRemains implements Remains {
 }
 
 const isOwnName = (role: SetRole): boolean => role.startsWith('KEELSON-');
-
-const iptables = (family: IpFamily): string => (family === 'IPv4' ? 'iptables' : 'ip6tables');
 
 const deviceNames = (device: KernelState['device']): readonly string[] =>
   device === 'ours' ? [deviceName] : device === 'unfinished' ? [unfinishedDevice] : [];
