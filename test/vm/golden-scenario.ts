@@ -17,7 +17,7 @@ import { PAUSE_IMAGE, pauseImage } from '../images/images.ts';
 const PROJECT = fileURLToPath(new URL('../..', import.meta.url));
 const NODE = 'keelson-vm';
 const CGROUPS = '/sys/fs/cgroup';
-const bootMs = 120_000;
+const bootMs = 240_000;
 /** Everything is emulated. */
 const patienceMs = 180_000;
 
@@ -79,7 +79,11 @@ clusterCIDR: 10.244.0.0/16
   }
   const ready = (node: object | undefined) =>
     /"type":"Ready","status":"True"|"status":"True"[^}]*"type":"Ready"/.test(JSON.stringify(node ?? {}));
-  await api.until(NODES, undefined, NODE, ready, AbortSignal.timeout(bootMs));
+  try {
+    await api.until(NODES, undefined, NODE, ready, AbortSignal.timeout(bootMs));
+  } catch (error) {
+    throw new Error(`the node is not Ready after ${bootMs} ms: ${said.join('')}`, { cause: error });
+  }
 }
 
 const said: string[] = [];
