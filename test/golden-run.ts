@@ -69,13 +69,20 @@ export const differsEverywhere: Readonly<Record<string, readonly Difference[]>> 
       soon: (recorded) => ({
         ...recorded,
         containerStatuses: (recorded.containerStatuses ?? []).map((status) => {
-          const message = `back-off 20s restarting failed container=c pod=nostart_${NAMESPACE}(<uid>)`;
+          const wait = backOffOf(status.restartCount);
+          const message = `back-off ${wait} restarting failed container=c pod=nostart_${NAMESPACE}(<uid>)`;
           return { ...status, state: { waiting: { message, reason: 'CrashLoopBackOff' } } };
         }),
       }),
     },
   ],
 };
+
+/** How long a container that has been restarted so often waits for the next time, as kubelet writes it: 10 s, doubled each time. */
+function backOffOf(restarts: number): string {
+  const seconds = 10 * 2 ** (restarts - 1);
+  return seconds < 60 ? `${seconds}s` : `${Math.floor(seconds / 60)}m${seconds % 60}s`;
+}
 
 export const golden = (folder: Folder): readonly GoldenPod[] => goldenPods(folder);
 
