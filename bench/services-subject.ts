@@ -68,15 +68,16 @@ const api: KubeApi = {
 
 const families: readonly IpFamily[] = existsSync('/proc/net/if_inet6') ? ['IPv4', 'IPv6'] : ['IPv4'];
 const metrics = proxyMetrics(new Registry());
+const nodeName = 'node-0.cluster.internal';
 const proxiers = families.map((family) => {
   const backend = mode === 'iptables' ? new IptablesBackend({ exec, log, family }) : new NftBackend({ exec, log });
   return new Proxier({
-    ...{ backend, exec, clock, log, family, metrics, nodeName: 'node-0.cluster.internal' },
+    ...{ backend, exec, clock, log, family, metrics, nodeName },
     ...{ masqueradeAll: false, clusterCidrs: ['10.128.0.0/9'], masqueradeBit: 14 },
   });
 });
 const proxier = new DualProxier(...proxiers);
-const feed = new ServiceFeed({ api, proxier, clock, log, ...{ resyncMs: 900_000 } });
+const feed = new ServiceFeed({ api, nodeName, proxier, clock, log, ...{ resyncMs: 900_000 } });
 
 process.on('message', () => {
   const report: SubjectReport = { listedAt, scripts, writes, problems };

@@ -8,7 +8,7 @@ import { json } from 'node:stream/consumers';
 import type { Pod, Service } from '../src/api/core-v1.ts';
 import { serviceNameLabel } from '../src/api/discovery-v1.ts';
 import { containerId, podUid, sandboxId } from '../src/api/ids.ts';
-import { localAddresses } from '../src/assembly/local-pods.ts';
+import { localPodEndpoints } from '../src/assembly/local-pods.ts';
 import { LocalWithdrawal } from '../src/assembly/local-withdrawal.ts';
 import { FakeCri } from '../src/cri/fake-cri.ts';
 import { hostExec } from '../src/host/exec.ts';
@@ -91,7 +91,7 @@ async function subject(services: number, withdrawals: number): Promise<WithdrawR
   const local = new LocalWithdrawal({
     tell: () => {
       const before = withdrawn;
-      withdrawn = nextWithdrawn(before, localAddresses(half), (ip) => proxier.isLocalEndpoint(ip));
+      withdrawn = nextWithdrawn(before, localPodEndpoints(half), (key) => proxier.isLocalEndpoint(key));
       proxier.onWithdrawn(withdrawn);
       for (const ip of withdrawn.keys()) if (!before.has(ip)) void measure(ip);
     },
@@ -128,7 +128,7 @@ async function subject(services: number, withdrawals: number): Promise<WithdrawR
     runtimeName: () => 'fake',
     changed: () => local.podChanged(),
   });
-  const half = { cache, statuses, workers };
+  const half = { manager, cache, statuses, workers };
 
   for (let i = 0; i < services; i++) proxier.onServiceChange(`d/s${i}`, service(i));
   for (let i = 0; i < services; i++) proxier.onSliceChange(`d/s${i}-1`, slice(i));

@@ -1,47 +1,49 @@
 import type { Pod, PodStatus } from '../api/core-v1.ts';
 import type { PodUid } from '../api/ids.ts';
 import type { LocalPod } from '../proxy/local-slices.ts';
-import type { LocalAddress } from '../proxy/withdraw.ts';
+import type { LocalPodEndpoints } from '../proxy/withdraw.ts';
 import type { WorkerView } from '../workers/pod-workers.ts';
 import { isEnding, isStopped } from '../workers/worker-state.ts';
 import type { PodsHalf } from './pods-half.ts';
 
 interface Pods {
+  readonly manager: Pick<PodsHalf['manager'], 'mirrorOf'>;
   readonly cache: Pick<PodsHalf['cache'], 'get'>;
   readonly statuses: Pick<PodsHalf['statuses'], 'get'>;
   readonly workers: Pick<PodsHalf['workers'], 'uids' | 'view'>;
 }
 
 /**
- * Pods that have addresses of their own, as the proxy sees them. Those count that a worker has: nothing is known of a
- * pod before, and one that nobody wants any more runs until its worker has stopped it.
+ * Pods as the proxy sees them. Those count that a worker has: nothing is known of a pod before, and one that nobody
+ * wants any more runs until its worker has stopped it.
  */
-export function* localAddresses(pods: Pods): Generator<LocalAddress> {
+export function* localPodEndpoints(pods: Pods): Generator<LocalPodEndpoints> {
   for (const uid of pods.workers.uids()) {
     const view = pods.workers.view(uid);
-    const ips = view ? ownAddresses(pods, uid, view) : [];
-    if (!view || ips.length === 0) continue;
+    const keys = view ? keysOf(pods, uid, view) : [];
+    if (!view || keys.length === 0) continue;
     const status = pods.statuses.get(uid);
-    yield { ips, ready: status ? isReady(status) : !isStopped(view.state), terminating: isEnding(view.state) };
+    yield { keys, ready: status ? isReady(status) : !isStopped(view.state), terminating: isEnding(view.state) };
   }
 }
 
-/** The addresses of one pod, none on the host's network: it shares those of the node with others. */
-export function addressesOf(pods: Pods, uid: PodUid): readonly string[] {
-  const view = pods.workers.view(uid);
-  return view ? ownAddresses(pods, uid, view) : [];
+/** Slices know a static pod by its mirror. */
+function keysOf(pods: Pods, uid: PodUid, view: WorkerView): readonly string[] {
+  const pod = view.desired?.pod;
+  const onHost = pod ? pod.spec.hostNetwork === true : pods.cache.get(uid)?.sandboxes[0]?.hostNetwork === true;
+  if (!onHost) return addressesOf(pods, uid);
+  return [(pod && pods.manager.mirrorOf(pod)?.uid) ?? uid];
 }
 
-/** The addresses of one pod, also on the host's network. */
-export const allAddressesOf = ({ statuses }: Pods, uid: PodUid): readonly string[] =>
-  statuses.get(uid)?.podIPs?.map((p) => p.ip) ?? [];
-
-/** Of a pod that only the runtime knows, there is no status. */
-function ownAddresses({ cache, statuses }: Pods, uid: PodUid, { desired }: WorkerView): readonly string[] {
-  if (desired?.pod.spec.hostNetwork === true) return [];
-  if (desired) return statuses.get(uid)?.podIPs?.map((p) => p.ip) ?? [];
-  const sandbox = cache.get(uid)?.sandboxes[0];
-  return sandbox && !sandbox.hostNetwork ? sandbox.ips : [];
+/**
+ * The addresses of one pod, also on the host's network. Of a pod that only the runtime knows there is no status, and on
+ * the host's network the runtime knows no address.
+ */
+export function addressesOf({ cache, statuses, workers }: Pods, uid: PodUid): readonly string[] {
+  const view = workers.view(uid);
+  if (!view) return [];
+  if (view.desired) return statuses.get(uid)?.podIPs?.map((p) => p.ip) ?? [];
+  return cache.get(uid)?.sandboxes[0]?.ips ?? [];
 }
 
 const isReady = (status: PodStatus): boolean =>

@@ -40,7 +40,7 @@ test('a pod that ends is told of at once, and waited for', async () => {
   await leaving;
 });
 
-test('a pod without an address of its own ends without a word', async () => {
+test('a pod without an address ends without a word', async () => {
   const { done, withdrawal } = setUp([]);
   await withdrawal.leaveServices(uid, never);
   assert.deepEqual(done, []);

@@ -10,7 +10,7 @@ export interface LocalWithdrawalOptions {
   /** Tells the proxier what is known of local pods now. */
   readonly tell: () => void;
   readonly proxier: Pick<DualProxier, 'hurry' | 'whenWritten'>;
-  /** The addresses that a pod has for itself. */
+  /** The addresses that a pod serves on, also those that it shares with its node. */
   readonly addressesOf: (uid: PodUid) => readonly string[];
   readonly clock: Clock;
   readonly log: Log;

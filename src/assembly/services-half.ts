@@ -13,7 +13,7 @@ import { computeLocalSlices } from '../proxy/local-slices.ts';
 import { ServiceFeed } from '../proxy/service-feed.ts';
 import { nextWithdrawn, type Withdrawn } from '../proxy/withdraw.ts';
 import type { HostParts } from './host-parts.ts';
-import { addressesOf, allAddressesOf, localAddresses, localPods } from './local-pods.ts';
+import { addressesOf, localPodEndpoints, localPods } from './local-pods.ts';
 import { LocalWithdrawal } from './local-withdrawal.ts';
 import type { Metrics } from './metrics-part.ts';
 import type { PodsHalf } from './pods-half.ts';
@@ -80,20 +80,22 @@ async function connectProxy({ config, metrics, log }: ServicesHalfInput): Promis
 }
 
 function fromApi(
-  { config, log, pods }: ServicesHalfInput,
+  { config, host, log, pods }: ServicesHalfInput,
   { api, own }: { readonly api: KubeClient; readonly own: KubeClient | undefined },
   proxier: DualProxier,
 ): ServicesHalf {
   let withdrawn: Withdrawn = new Map();
   const local = new LocalWithdrawal({
     tell: () => {
-      withdrawn = nextWithdrawn(withdrawn, localAddresses(pods()), (ip) => proxier.isLocalEndpoint(ip));
+      withdrawn = nextWithdrawn(withdrawn, localPodEndpoints(pods()), (key) => proxier.isLocalEndpoint(key));
       proxier.onWithdrawn(withdrawn);
     },
     addressesOf: (uid) => addressesOf(pods(), uid),
     ...{ proxier, clock, log },
   });
-  const feed = new ServiceFeed({ api: own ?? api, proxier, resyncMs: config.proxy.configSyncPeriod, clock, log });
+  const { nodeName } = host;
+  const resyncMs = config.proxy.configSyncPeriod;
+  const feed = new ServiceFeed({ api: own ?? api, nodeName, proxier, resyncMs, clock, log });
   return {
     proxier,
     services: () => feed.services.values(),
@@ -132,8 +134,7 @@ function fromManifests({ host, files, pods, log }: ServicesHalfInput, proxier: D
       // What is known of pods here is all that is ever known of endpoints.
       proxier.hurry();
     },
-    // Here an endpoint is known by its pod, and those on the host's network can leave too.
-    addressesOf: (uid) => allAddressesOf(pods(), uid),
+    addressesOf: (uid) => addressesOf(pods(), uid),
     ...{ proxier, clock, log },
   });
   return {

@@ -42,9 +42,9 @@ export class DualProxier {
     await Promise.all(this.#all.map((one) => one.whenWritten(ips, signal)));
   }
 
-  /** Whether a slice names an address as an endpoint of this node. */
-  isLocalEndpoint(ip: string): boolean {
-    return this.#all.some((one) => one.isLocalEndpoint(ip));
+  /** Whether a slice has an endpoint of this node with this key, an address or the UID of a pod. */
+  isLocalEndpoint(key: string): boolean {
+    return this.#all.some((one) => one.isLocalEndpoint(key));
   }
 
   /** By Service: the ports that load balancers ask; a dual-stack Service has one. */

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { PortProtocol } from '../api/core-v1.ts';
 import type { EndpointInfo, SliceInfo } from './read-slice.ts';
+import { endpointKeys } from './withdraw.ts';
 
 /** One endpoint of one Service port. */
 export interface PortEndpoint extends EndpointInfo {
@@ -29,17 +30,17 @@ export class EndpointSliceTracker {
   readonly #changes = new Map<string, SliceChange>();
 
   readonly #nodeName: string | undefined;
-  /** Which Services an address of this node is an endpoint of, by slice and Service. */
+  /** Which Services an endpoint of this node, by each of its keys, is one of: by slice and Service. */
   readonly #localServices = new Map<string, Map<string, string>>();
 
-  /** `nodeName`: whose endpoints are remembered by address. */
+  /** `nodeName`: whose endpoints are remembered by their keys. */
   constructor(nodeName?: string) {
     this.#nodeName = nodeName;
   }
 
-  /** Keys of the Services that an address of this node is an endpoint of. */
-  servicesOf(localIp: string): ReadonlySet<string> {
-    return new Set(this.#localServices.get(localIp)?.values() ?? []);
+  /** Keys of the Services that have an endpoint of this node with this key. */
+  servicesOf(localKey: string): ReadonlySet<string> {
+    return new Set(this.#localServices.get(localKey)?.values() ?? []);
   }
 
   /** How many changes wait to be drained. */
@@ -79,24 +80,28 @@ export class EndpointSliceTracker {
     return this.#byService.has(serviceKey);
   }
 
+  slicesOf(serviceKey: string): readonly SliceInfo[] {
+    return [...(this.#byService.get(serviceKey)?.values() ?? [])];
+  }
+
   endpointsOf(serviceKey: string): readonly PortEndpoints[] {
-    return mergeSlices(this.#byService.get(serviceKey)?.values() ?? []);
+    return mergeSlices(this.slicesOf(serviceKey));
   }
 
   #remember(key: string, slice: SliceInfo): void {
     this.#slices.set(key, slice);
     putIn(this.#byService, slice.serviceKey, key, slice);
-    for (const { ip } of this.#localOf(slice)) putIn(this.#localServices, ip, key, slice.serviceKey);
+    for (const local of this.#localKeys(slice)) putIn(this.#localServices, local, key, slice.serviceKey);
   }
 
   #forget(slice: SliceInfo, key: string): void {
     takeFrom(this.#byService, slice.serviceKey, key);
-    for (const { ip } of this.#localOf(slice)) takeFrom(this.#localServices, ip, key);
+    for (const local of this.#localKeys(slice)) takeFrom(this.#localServices, local, key);
   }
 
-  #localOf({ endpoints }: SliceInfo): readonly EndpointInfo[] {
+  #localKeys({ endpoints }: SliceInfo): readonly string[] {
     if (this.#nodeName === undefined) return [];
-    return endpoints.filter((endpoint) => endpoint.nodeName === this.#nodeName);
+    return endpoints.filter((endpoint) => endpoint.nodeName === this.#nodeName).flatMap(endpointKeys);
   }
 }
 

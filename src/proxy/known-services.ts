@@ -1,6 +1,6 @@
 import type { Complaints } from './complaints.ts';
 import type { PortEndpoints } from './endpointslice-tracker.ts';
-import { EndpointSliceTracker } from './endpointslice-tracker.ts';
+import { EndpointSliceTracker, mergeSlices } from './endpointslice-tracker.ts';
 import type { IpFamily, ServiceInfo } from './read-service.ts';
 import type { SliceInfo } from './read-slice.ts';
 import { routeService } from './route-services.ts';
@@ -18,7 +18,7 @@ export class KnownServices {
   readonly #complaints: Complaints;
   readonly #services = new ServiceTracker();
   readonly #slices: EndpointSliceTracker;
-  /** Addresses of local pods that are known here to serve nobody any more, whatever the slices still say. */
+  /** Local pods that are known here to serve nobody any more, whatever the slices still say. */
   #withdrawn: Withdrawn = new Map();
   /** Services to route anew although none of their objects changed. */
   readonly #reconsider = new Set<string>();
@@ -60,12 +60,12 @@ export class KnownServices {
     this.#withdrawn = withdrawn;
     let changed = false;
     let urgent = false;
-    for (const ip of new Set([...before.keys(), ...withdrawn.keys()])) {
-      if (before.get(ip) === withdrawn.get(ip)) continue;
-      for (const key of this.#slices.servicesOf(ip)) {
+    for (const local of new Set([...before.keys(), ...withdrawn.keys()])) {
+      if (before.get(local) === withdrawn.get(local)) continue;
+      for (const key of this.#slices.servicesOf(local)) {
         this.#reconsider.add(key);
         changed = true;
-        urgent ||= withdrawn.has(ip);
+        urgent ||= withdrawn.has(local);
       }
     }
     return { changed, urgent };
@@ -99,9 +99,11 @@ export class KnownServices {
 
   /** The endpoints of a Service as its slices tell them, and as this node knows them. */
   endpointsOf(key: string): { readonly told: readonly PortEndpoints[]; readonly known: readonly PortEndpoints[] } {
-    const told = this.#slices.endpointsOf(key);
+    const slices = this.#slices.slicesOf(key);
     const publishesNotReady = this.#services.get(key)?.publishesNotReady === true;
-    return { told, known: withdraw(told, this.#withdrawn, { nodeName: this.#nodeName, publishesNotReady }) };
+    const known = withdraw(slices, this.#withdrawn, { nodeName: this.#nodeName, publishesNotReady });
+    const told = mergeSlices(slices);
+    return { told, known: known === slices ? told : mergeSlices(known) };
   }
 
   /** How many ready endpoints a Service has on this node. */
@@ -112,8 +114,8 @@ export class KnownServices {
     return new Set(ready).size;
   }
 
-  /** Whether a slice names an address as an endpoint of this node. */
-  isLocalEndpoint(ip: string): boolean {
-    return this.#slices.servicesOf(ip).size > 0;
+  /** Whether a slice has an endpoint of this node with this key. */
+  isLocalEndpoint(endpointKey: string): boolean {
+    return this.#slices.servicesOf(endpointKey).size > 0;
   }
 }

@@ -97,6 +97,25 @@ test('nobody waits for an address that is no endpoint here, or of the other fami
   assert.equal(await isOverAfter(() => {}), false);
 });
 
+test("of two pods on the host's network one leaves, and whoever waits at the address of both waits for that", async () => {
+  const { proxier, nft, isOverAfter } = await setUp();
+  const pod = (uid: string, port: number): EndpointSlice => ({
+    ...slice(),
+    endpoints: [{ addresses: ['192.0.2.1'], nodeName: 'here', targetRef: { kind: 'Pod', uid } }],
+    ports: [{ name: '', port }],
+  });
+  proxier.onSliceChange('d/web-1', pod('a', 8081));
+  proxier.onSliceChange('d/web-2', pod('b', 8082));
+  await proxier.syncOnce('change', never);
+  const leads = () => [8081, 8082].map((port) => nft.dump().includes(`192.0.2.1 . ${port}`));
+  assert.deepEqual([leads(), proxier.isLocalEndpoint('a'), proxier.localEndpoints('d/web')], [[true, true], true, 1]);
+  proxier.onWithdrawn(new Map([['a', 'terminating']]));
+  assert.equal(await isOverAfter(() => {}, '192.0.2.1'), false);
+  assert.deepEqual([leads(), proxier.localEndpoints('d/web')], [[false, true], 1]);
+  proxier.onWithdrawn(new Map(['a', 'b'].map((uid) => [uid, 'unready'])));
+  assert.equal(proxier.localEndpoints('d/web'), 0);
+});
+
 test('as long as the sources are not known, rules of an earlier run may lead anywhere', async () => {
   const { proxier, isOverAfter } = await setUp({ synced: false });
   const soon = AbortSignal.abort(new Error('enough'));

@@ -173,8 +173,8 @@ export class Proxier {
   }
 
   /**
-   * Local pods that are known here to serve nobody any more, by address: they leave the rules before the API server
-   * knows. One that is not named any more is what its slice says.
+   * Local pods that are known here to serve nobody any more: they leave the rules before the API server knows. One that
+   * is not named any more is what its slice says.
    */
   onWithdrawn(withdrawn: Withdrawn): void {
     const { changed, urgent } = this.#known.withdraw(withdrawn);
@@ -209,9 +209,9 @@ export class Proxier {
     return this.#known.localEndpoints(serviceKey);
   }
 
-  /** Whether a slice names an address as an endpoint of this node. */
-  isLocalEndpoint(ip: string): boolean {
-    return this.#known.isLocalEndpoint(ip);
+  /** Whether a slice has an endpoint of this node with this key, an address or the UID of a pod. */
+  isLocalEndpoint(key: string): boolean {
+    return this.#known.isLocalEndpoint(key);
   }
 
   /** All Services and EndpointSlices have been told once. Before that, nothing is written, so nothing is removed. */

@@ -40,6 +40,15 @@ const unreadable = [
 
 const cases: Record<string, Case> = {
   'nothing wrong': { slice: {}, problems: [] },
+  'an endpoint that is a pod': {
+    slice: { endpoints: [{ ...endpoint, targetRef: { kind: 'Pod', namespace: 'd', name: 'web-0', uid: 'u' } }] },
+    reads: { ...asGood, endpoints: [{ ...asGood.endpoints[0], podUid: 'u' }] },
+    problems: [],
+  },
+  'an endpoint that is something else': {
+    slice: { endpoints: [{ ...endpoint, targetRef: { kind: 'Node', name: 'n', uid: 'u' } }] },
+    problems: [],
+  },
   'addresses that nobody can be led to': {
     slice: { endpoints: [...unreadable.map((ip) => ({ addresses: [ip] })), endpoint] },
     problems: [

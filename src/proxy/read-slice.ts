@@ -23,6 +23,8 @@ export interface EndpointInfo {
   readonly ip: string;
   /** Undefined when the slice does not say where the endpoint runs. */
   readonly nodeName: string | undefined;
+  /** Of the pod that it is; absent when the slice does not say. */
+  readonly podUid?: string;
   readonly ready: boolean;
   readonly serving: boolean;
   readonly terminating: boolean;
@@ -86,6 +88,7 @@ function readEndpoint(
   const conditions = fields.object(endpoint['conditions'], `${path}.conditions`) ?? {};
   const condition = (name: string) => fields.flag(conditions[name], `${path}.conditions.${name}`);
   const ready = condition('ready') ?? true;
+  const podUid = podUidOf(endpoint['targetRef']);
   const hints = fields.object(endpoint['hints'], `${path}.hints`);
   const forZones = hintsOf(hints?.['forZones'], `${path}.hints.forZones`, fields);
   const forNodes = hintsOf(hints?.['forNodes'], `${path}.hints.forNodes`, fields);
@@ -93,6 +96,7 @@ function readEndpoint(
     {
       ip,
       nodeName: fields.text(endpoint['nodeName'], `${path}.nodeName`),
+      ...(podUid === undefined ? {} : { podUid }),
       ready,
       serving: condition('serving') ?? ready,
       terminating: condition('terminating') ?? false,
@@ -100,6 +104,12 @@ function readEndpoint(
       ...(forNodes.length > 0 ? { forNodes } : {}),
     },
   ];
+}
+
+/** Nothing is programmed by it: where it is not as the API says, no more is lost than a withdrawal. */
+function podUidOf(targetRef: unknown): string | undefined {
+  const { kind, uid } = (targetRef ?? {}) as { readonly kind?: unknown; readonly uid?: unknown };
+  return kind === 'Pod' && typeof uid === 'string' && uid !== '' ? uid : undefined;
 }
 
 function hintsOf(written: unknown, path: string, fields: FieldReader): readonly string[] {

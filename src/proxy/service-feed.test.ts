@@ -82,7 +82,7 @@ async function feed(prepare: (api: FakeKubeApi) => void) {
     onSliceChange: (key: string) => void told.push(`slice ${key}`),
     sourcesSynced: () => void told.push('synced'),
   };
-  const done = new ServiceFeed({ api, proxier, resyncMs: 900_000, clock, log }).run(end.signal);
+  const done = new ServiceFeed({ api, nodeName: 'here', proxier, resyncMs: 900_000, clock, log }).run(end.signal);
   await clock.advance(0);
   await clock.advance(0);
   const stop = async () => {

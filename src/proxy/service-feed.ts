@@ -34,13 +34,15 @@ export class ServiceFeed {
 
   constructor(options: {
     api: KubeApi;
+    /** Whose pods may be taken out of the rules by what is known of them here. */
+    nodeName: string;
     /** How often everything known is told again. */
     resyncMs: number;
     proxier: Pick<DualProxier, 'onServiceChange' | 'onSliceChange' | 'sourcesSynced'>;
     clock: Clock;
     log: Log;
   }) {
-    const { api, clock, log } = options;
+    const { api, nodeName, clock, log } = options;
     this.#proxier = options.proxier;
     this.#log = log;
     this.#clock = clock;
@@ -57,7 +59,7 @@ export class ServiceFeed {
       ...common,
       resource: endpointSlices,
       onHealth: health('endpointslices'),
-      transform: sliceWithoutUnread,
+      transform: (slice) => sliceWithoutUnread(slice, nodeName),
     });
   }
 

@@ -60,9 +60,10 @@ function factsOf(family: IpFamily, { services = [service()], slices = [], ...wor
   );
   const endpoints = (key: string) => {
     const read = slices.flatMap((object) => readSlice(object, family).slice ?? []);
-    const told = mergeSlices(read.filter((info) => info.serviceKey === key));
+    const own = read.filter((info) => info.serviceKey === key);
     const publishesNotReady = infos.get(key)?.publishesNotReady === true;
-    return { told, known: withdraw(told, world.withdrawn ?? new Map(), { nodeName: 'here', publishesNotReady }) };
+    const known = withdraw(own, world.withdrawn ?? new Map(), { nodeName: 'here', publishesNotReady });
+    return { told: mergeSlices(own), known: mergeSlices(known) };
   };
   const routes = new RouteTable();
   for (const [key, info] of infos) {

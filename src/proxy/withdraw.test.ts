@@ -1,17 +1,18 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { deepFreeze } from '../lib/deep-freeze.ts';
-import type { PortEndpoint } from './endpointslice-tracker.ts';
-import type { LocalAddress, Withdrawn } from './withdraw.ts';
+import { mergeSlices } from './endpointslice-tracker.ts';
+import type { EndpointInfo, SliceInfo } from './read-slice.ts';
+import type { LocalPodEndpoints, Withdrawn } from './withdraw.ts';
 import { nextWithdrawn, withdraw } from './withdraw.ts';
 
 const ip = '10.244.0.5';
-const pod = (ready: boolean, terminating = false): LocalAddress => ({ ips: [ip], ready, terminating });
+const pod = (ready: boolean, terminating = false): LocalPodEndpoints => ({ keys: [ip], ready, terminating });
 const known = (why: 'unready' | 'terminating'): Withdrawn => new Map([[ip, why]]);
 
 const cases: Record<
   string,
-  { previous?: Withdrawn; pods: LocalAddress[]; inSlice?: boolean; why: 'unready' | 'terminating' | undefined }
+  { previous?: Withdrawn; pods: LocalPodEndpoints[]; inSlice?: boolean; why: 'unready' | 'terminating' | undefined }
 > = {
   'a ready pod': { pods: [pod(true)], why: undefined },
   'a pod that fails its probe': { pods: [pod(false)], why: 'unready' },
@@ -39,13 +40,15 @@ for (const [sentence, { previous = new Map(), pods, inSlice = true, why }] of Ob
   test(sentence, () => assert.equal(nextWithdrawn(previous, pods, () => inSlice).get(ip), why));
 }
 
-const endpoint = (more: Partial<PortEndpoint> = {}): PortEndpoint => ({
-  ...{ ip, port: 80, nodeName: 'here', ready: true, serving: true, terminating: false },
+const endpoint = (more: Partial<EndpointInfo> = {}): EndpointInfo => ({
+  ...{ ip, nodeName: 'here', ready: true, serving: true, terminating: false },
   ...more,
 });
-const conditions = (one: PortEndpoint, withdrawn: Withdrawn, publishesNotReady = false): readonly boolean[] => {
-  const ports = deepFreeze([{ name: '', protocol: 'TCP', endpoints: [one] } as const]);
-  const [found] = withdraw(ports, withdrawn, { nodeName: 'here', publishesNotReady })[0]?.endpoints ?? [];
+const slice = (endpoints: readonly EndpointInfo[], port = 80): SliceInfo =>
+  deepFreeze({ serviceKey: 'd/web', ports: [{ name: '', protocol: 'TCP', port }], endpoints });
+const here = { nodeName: 'here', publishesNotReady: false };
+const conditions = (one: EndpointInfo, withdrawn: Withdrawn, publishesNotReady = false): readonly boolean[] => {
+  const [found] = withdraw([slice([one])], withdrawn, { ...here, publishesNotReady })[0]?.endpoints ?? [];
   assert.ok(found);
   return [found.ready, found.serving, found.terminating];
 };
@@ -59,4 +62,32 @@ test('local knowledge is silent on other nodes, on what the slice calls unready,
   assert.deepEqual(conditions(endpoint({ nodeName: 'there' }), known('unready')), [true, true, false]);
   assert.deepEqual(conditions(endpoint({ ready: false, serving: false }), new Map()), [false, false, false]);
   assert.deepEqual(conditions(endpoint(), known('unready'), true), [true, true, false]);
+});
+
+test("of pods with one address, as on the host's network, the one whose UID is withdrawn leaves, and no other", () => {
+  const slices = [slice([endpoint({ podUid: 'a' })], 8081), slice([endpoint({ podUid: 'b' }), endpoint()], 8082)];
+  const known = withdraw(slices, new Map([['a', 'terminating']]), here);
+  assert.deepEqual(
+    known.map(({ endpoints }) => endpoints.map((one) => [one.ready, one.terminating])),
+    [
+      [[false, true]],
+      [
+        [true, false],
+        [true, false],
+      ],
+    ],
+  );
+});
+
+test('a pod that took the port over from one that is gone serves, though the slice of that one comes first', () => {
+  const slices = [slice([endpoint({ podUid: 'gone' })]), slice([endpoint({ podUid: 'next' })])];
+  const ready = (withdrawn: Withdrawn) => mergeSlices(withdraw(slices, withdrawn, here))[0]?.endpoints[0]?.ready;
+  assert.equal(ready(new Map([['gone', 'unready']])), true);
+  const both: Withdrawn = new Map(['gone', 'next'].map((uid) => [uid, 'unready']));
+  assert.equal(ready(both), false);
+});
+
+test('slices that nothing is withdrawn from stay what they are', () => {
+  const slices = [slice([endpoint({ podUid: 'a' })])];
+  assert.equal(withdraw(slices, new Map([['b', 'unready']]), here), slices);
 });

@@ -60,12 +60,17 @@ describe('what of an object is kept', () => {
   });
 
   it('a slice reads as it did', () => {
-    assert.deepEqual(readSlice(sliceWithoutUnread(slice), 'IPv4'), readSlice(slice, 'IPv4'));
+    assert.deepEqual(readSlice(sliceWithoutUnread(slice, 'n1'), 'IPv4'), readSlice(slice, 'IPv4'));
     assert.equal(readSlice(slice, 'IPv4').slice?.endpoints.length, 3);
   });
 
+  it('a slice keeps the UIDs of pods of this node alone', () => {
+    const uidOf = (nodeName: string) => sliceWithoutUnread(slice, nodeName).endpoints?.[0]?.targetRef?.uid;
+    assert.deepEqual([uidOf('n1'), uidOf('n2')], ['p', undefined]);
+  });
+
   it('a slice keeps which pod an endpoint is, and when it changed', () => {
-    const { metadata, endpoints } = sliceWithoutUnread(slice);
+    const { metadata, endpoints } = sliceWithoutUnread(slice, 'n2');
     assert.deepEqual(metadata.labels, { 'kubernetes.io/service-name': 'web' });
     assert.deepEqual(metadata.annotations, {
       'endpoints.kubernetes.io/last-change-trigger-time': '2026-01-02T00:00:00Z',
@@ -91,7 +96,7 @@ describe('what of an object is kept', () => {
   for (const object of odd) {
     it(`what is not as the API defines it stays: ${JSON.stringify(object)}`, () => {
       assert.deepEqual(
-        readSlice(sliceWithoutUnread(object as EndpointSlice), 'IPv4'),
+        readSlice(sliceWithoutUnread(object as EndpointSlice, 'n1'), 'IPv4'),
         readSlice(object as EndpointSlice, 'IPv4'),
       );
       assert.deepEqual(

@@ -23,32 +23,33 @@ export function serviceWithoutUnread(service: Service): Service {
   return { ...service, ...typeOf(service), metadata: readOf(service.metadata), spec };
 }
 
-/** A slice with the names, addresses, conditions and hints of its endpoints. */
-export function sliceWithoutUnread(slice: EndpointSlice): EndpointSlice {
+/** A slice with the names, addresses, conditions and hints of its endpoints, and the pods' UIDs of those on this node. */
+export function sliceWithoutUnread(slice: EndpointSlice, nodeName: string): EndpointSlice {
   if (!isRecord(slice.metadata)) return slice;
   const kept = { ...slice, ...typeOf(slice), metadata: readOf(slice.metadata) };
   const { endpoints } = slice;
-  return Array.isArray(endpoints) ? { ...kept, endpoints: endpoints.map(endpointOf) } : kept;
+  return Array.isArray(endpoints) ? { ...kept, endpoints: endpoints.map((one) => endpointOf(one, nodeName)) } : kept;
 }
 
-function endpointOf(endpoint: Endpoint): Endpoint {
+function endpointOf(endpoint: Endpoint, here: string): Endpoint {
   if (!isRecord(endpoint)) return endpoint;
   const { addresses, conditions, nodeName, targetRef, hints } = endpoint;
   return {
     addresses,
     ...(conditions === undefined ? {} : { conditions: sameConditions(conditions) }),
     ...(nodeName === undefined ? {} : { nodeName: share(nodeName) }),
-    ...(isRecord(targetRef) ? { targetRef: targetOf(targetRef) } : {}),
+    ...(isRecord(targetRef) ? { targetRef: targetOf(targetRef, nodeName === here) } : {}),
     ...(hints === undefined ? {} : { hints }),
   };
 }
 
 type Reference = NonNullable<Endpoint['targetRef']>;
 
-const targetOf = ({ kind, namespace, name }: Reference): Reference => ({
+const targetOf = ({ kind, namespace, name, uid }: Reference, isLocal: boolean): Reference => ({
   ...(kind === undefined ? {} : { kind: share(kind) }),
   ...(namespace === undefined ? {} : { namespace: share(namespace) }),
   ...(name === undefined ? {} : { name }),
+  ...(isLocal && uid !== undefined ? { uid } : {}),
 });
 
 const usual: NonNullable<Endpoint['conditions']> = Object.freeze({ ready: true, serving: true, terminating: false });
