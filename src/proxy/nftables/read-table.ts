@@ -3,6 +3,8 @@ import { isPort } from '../read-service.ts';
 import { nodeAddress } from '../route-services.ts';
 import type { Proto } from './compile.ts';
 import { frontendElement, protos } from './compile.ts';
+import type { SplitListing } from './listed-elements.ts';
+import { elementsOf, splitListing } from './listed-elements.ts';
 import type { BaseChain, RulesetOptions, VerdictRole } from './ruleset.ts';
 import {
   affinityMap,
@@ -66,11 +68,12 @@ const maxSlots = 65_536;
 export function readTable(json: string, options: RulesetOptions): TableState {
   const state = emptyState();
   const drafts = new Map<string, Draft>();
-  for (const item of listOf(objectOf(JSON.parse(json) as Json)['nftables'])) {
+  const { frame, lists } = splitListing(json);
+  for (const item of listOf(objectOf(JSON.parse(frame) as Json)['nftables'])) {
     const { chain, rule, set, map } = objectOf(item);
     if (chain) readChain(state, objectOf(chain));
     if (rule) readRule(state, objectOf(rule));
-    if (set || map) readElements(state, drafts, objectOf(set ?? map ?? null));
+    if (set || map) readElements(state, drafts, objectOf(set ?? map ?? null), lists);
   }
   for (const [element, draft] of drafts) putFrontend(state, element, frontendOf(draft));
   state.layout = layoutOf(state, options);
@@ -128,12 +131,18 @@ function readRule(state: TableState, rule: JsonObject): void {
   state.chains.set(name, { ...chain, tags: [...chain.tags, textOf(rule['comment']) ?? ''] });
 }
 
-function readElements(state: TableState, drafts: Map<string, Draft>, set: JsonObject): void {
+function readElements(
+  state: TableState,
+  drafts: Map<string, Draft>,
+  set: JsonObject,
+  lists: SplitListing['lists'],
+): void {
   const name = String(set['name']);
   state.sets.add(name);
   if (kernelsOwn.has(name)) return;
-  for (const item of listOf(set['elem'])) {
-    const [key, value] = set['map'] === undefined ? [item, null] : (listOf(item) as readonly [Json, Json]);
+  const [list] = listOf(set['elem']);
+  for (const item of elementsOf(lists[Number(list)] ?? [])) {
+    const [key, value] = set['map'] === undefined ? [item as Json, null] : (listOf(item as Json) as [Json, Json]);
     const fields = fieldsOf(key);
     if (!place(state, drafts, name, fields, value)) state.strays.push({ set: name, element: fields.join(' . ') });
   }
