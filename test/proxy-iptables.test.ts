@@ -197,6 +197,29 @@ for (const variant of ['nft', 'legacy'] as const) {
       assert.match((await plain('ip6tables-save', [])).stdout, /KUBE-SERVICES/);
     });
 
+    test('a chain that a rule of others leads to stays, empty, and the rest goes on', async () => {
+      const edit = async (...args: readonly string[]) =>
+        void (await exec.run('iptables', ['-w', '5', '-t', 'nat', ...args], { signal, timeoutMs: 10_000 }));
+      const backend = backendOf('IPv4');
+      await sync(backend, await wishOf(worldOf('IPv4'), {}));
+      const { stdout: before } = await exec.run('iptables-save', [], { signal, timeoutMs: 10_000 });
+      const [held = ''] = before.match(/KUBE-SVC-\w{16}/) ?? [];
+      await edit('-N', 'THEIRS');
+      await edit('-A', 'THEIRS', '-d', '198.51.100.7', '-m', 'comment', '--comment', 'not "ours', '-j', held);
+      const none = await wishOf({ ...worldOf('IPv4'), services: [] }, {});
+      const again = backendOf('IPv4');
+      assert.ok((await sync(again, none)).writes > 0);
+      assert.deepEqual(await sync(again, none, 'periodic'), { isFull: true, writes: 0 });
+      const { stdout: after } = await exec.run('iptables-save', [], { signal, timeoutMs: 10_000 });
+      assert.deepEqual(after.match(/^:KUBE-(?:SVC|SEP|EXT)-\w+|^-A KUBE-(?:SVC|SEP|EXT)-.*/gm), [`:${held}`]);
+      const remains = new IptablesRemains({ exec });
+      await assert.rejects(remains.remove(signal), { code: 'ChainHeld' });
+      await edit('-F', 'THEIRS');
+      await edit('-X', 'THEIRS');
+      await remains.remove(signal);
+      assert.deepEqual(await remains.found(signal), []);
+    });
+
     if (variant === 'legacy') {
       test('another program that keeps the lock is named as the cause', async () => {
         const holder = spawn('flock', [lock, 'sh', '-c', 'echo; exec cat'], { stdio: ['pipe', 'pipe', 'inherit'] });

@@ -79,6 +79,7 @@ export class FullDiff {
   /** By `table chain`: the same by canonical text; made when a rule is not found as it is spelled. */
   readonly #canonical = new Map<string, Map<string, string>>();
   readonly #wanted = new Set<string>();
+  readonly #held: HeldChain[] = [];
 
   constructor(kernel: KernelTables, fixed: FixedRules) {
     this.#kernel = kernel;
@@ -106,6 +107,11 @@ export class FullDiff {
       );
     });
     return [...this.#jumps(), ...stale, ...this.#unused()];
+  }
+
+  /** After `end`: the chains that nobody wants any more and that have to stay. */
+  get held(): readonly HeldChain[] {
+    return this.#held;
   }
 
   #chain(chain: Chain): readonly Write[] {
@@ -167,13 +173,53 @@ export class FullDiff {
   /** Chains of ours that nobody wants any more. */
   #unused(): readonly Write[] {
     return tableNames.flatMap((table) => {
-      const names = [...this.#kernel[table].keys()].filter((name) => isOurs(table, name));
-      return removeChains(
-        table,
-        names.filter((name) => !this.#wanted.has(chainKey({ table, name }))),
-      );
+      const kernel = this.#kernel[table];
+      const names = [...kernel.keys()].filter((name) => isOurs(table, name));
+      const unused = names.filter((name) => !this.#wanted.has(chainKey({ table, name })));
+      const held = heldAmong(unused, kernel, table);
+      this.#held.push(...held);
+      return leaveChains(table, unused, kernel, held);
     });
   }
+}
+
+/** A chain of ours that a rule of others leads to: the kernel lets nobody remove it. */
+export interface HeldChain {
+  readonly table: TableName;
+  readonly chain: string;
+  /** The rule, or one of them. */
+  readonly by: Entry;
+}
+
+function heldAmong(names: readonly string[], kernel: KernelTable, table: TableName): readonly HeldChain[] {
+  const asked = new Set(names);
+  const held = new Map<string, HeldChain>();
+  for (const [chain, rules] of kernel) {
+    if (isOurs(table, chain) || builtIn.includes(chain)) continue;
+    for (const rule of rules) {
+      const target = targetOf(rule) ?? '';
+      if (asked.has(target)) held.set(target, { table, chain: target, by: { table, chain, rule } });
+    }
+  }
+  return [...held.values()];
+}
+
+/** Removes chains; those that are held are emptied, and stay. */
+function leaveChains(
+  table: TableName,
+  names: readonly string[],
+  kernel: KernelTable,
+  held: readonly HeldChain[],
+): readonly Write[] {
+  const kept = new Set(held.map(({ chain }) => chain));
+  const filled = [...kept].filter((name) => (kernel.get(name) ?? []).length > 0);
+  return [
+    ...filled.map((chain): Write => ({ kind: 'chain', table, chain, rules: [] })),
+    ...removeChains(
+      table,
+      names.filter((name) => !kept.has(name)),
+    ),
+  ];
 }
 
 /** Those that lead to others before those, so that the writes can be run a few at a time. */
@@ -196,12 +242,22 @@ export const ourJumps = (kernel: KernelTable, table: TableName): readonly Entry[
       .map((rule): Entry => ({ table, chain, rule })),
   );
 
-/** What removes everything of ours from the tables that are marked as ours; the mark goes last. */
-export function removal(kernel: KernelTables): readonly Write[] {
-  return tableNames.flatMap((table) => {
-    if (!kernel[table].has(ownerChain)) return [];
-    const names = [...kernel[table].keys()].filter((name) => isOurs(table, name) && name !== ownerChain);
-    const jumps = ourJumps(kernel[table], table).map((jump): Write => ({ kind: 'delete', ...jump }));
-    return [...jumps, ...removeChains(table, names), ...removeChains(table, [ownerChain])];
+/**
+ * What removes everything of ours from the tables that are marked as ours; the mark goes last, and stays as long as a
+ * chain has to.
+ */
+export function removal(kernel: KernelTables): {
+  readonly writes: readonly Write[];
+  readonly held: readonly HeldChain[];
+} {
+  const parts = tableNames.map((table) => {
+    const found = kernel[table];
+    if (!found.has(ownerChain)) return { writes: [], held: [] };
+    const names = [...found.keys()].filter((name) => isOurs(table, name) && name !== ownerChain);
+    const held = heldAmong([...names, ownerChain], found, table);
+    const jumps = ourJumps(found, table).map((jump): Write => ({ kind: 'delete', ...jump }));
+    const mark = held.length > 0 ? [] : removeChains(table, [ownerChain]);
+    return { writes: [...jumps, ...leaveChains(table, names, found, held), ...mark], held };
   });
+  return { writes: parts.flatMap(({ writes }) => writes), held: parts.flatMap(({ held }) => held) };
 }

@@ -222,6 +222,44 @@ test('a start with another variant than before removes what the one before wrote
   assert.deepEqual([...(iptables.table('nat', 'ip6tables-legacy')?.keys() ?? [])].filter(isKube), ['KUBE-SERVICES']);
 });
 
+test('a chain that a rule of others leads to is emptied and stays, which is said once and stops nothing else', async () => {
+  const iptables = new FakeIptables();
+  const { log, said } = warnings();
+  const objects = two();
+  const backend = backendOf(iptables, log);
+  await sync(backend, objects.wish());
+  const chain = [...(iptables.table('nat')?.keys() ?? [])].find((name) => name.startsWith('KUBE-SVC-'));
+  const edit = (...lines: readonly string[]) =>
+    iptables.run('iptables-restore', ['-w', '5', '--noflush'], {
+      ...{ signal, timeoutMs: 1, input: ['*nat', ...lines, 'COMMIT', ''].join('\n') },
+    });
+  await edit(':THEIRS - [0:0]', `-A THEIRS -d 198.51.100.7/32 -j ${chain}`);
+  objects.set('web').set('more', route('more', '10.96.0.3', '10.244.0.3'));
+  await assert.rejects(sync(backend, objects.wish('web', 'more')), { code: 'IptablesFailed' });
+  await sync(backend, objects.wish());
+  assert.deepEqual(iptables.table('nat')?.get(chain ?? ''), []);
+  assert.match(iptables.dump(), /-> 10\.244\.0\.3:8080/);
+  assert.doesNotMatch(iptables.dump(), /10\.244\.0\.[12]:8080/);
+  const scripts = iptables.scripts.length;
+  for (let i = 0; i < 3; i++) {
+    assert.deepEqual(await sync(backend, objects.wish(), 'periodic'), { isFull: true, writes: 0 });
+  }
+  assert.equal(iptables.scripts.length, scripts);
+  assert.deepEqual(said, ['an empty chain of ours stays, because a rule that is not ours leads to it']);
+  assert.deepEqual(await backend.diff(objects.wish(), signal), []);
+
+  const remains = new IptablesRemains({ exec: iptables });
+  const hint = `remove the rule that leads there: iptables-nft -t nat -D THEIRS -d 198.51.100.7/32 -j ${chain}`;
+  await assert.rejects(remains.remove(signal), { code: 'ChainHeld', hint });
+  assert.deepEqual(await remains.found(signal), [
+    'iptables-nft table nat: chain KEELSON-CANARY',
+    'iptables-nft table nat: 1 chains of Services',
+  ]);
+  await edit(`-D THEIRS -d 198.51.100.7/32 -j ${chain}`);
+  await remains.remove(signal);
+  assert.deepEqual(await remains.found(signal), []);
+});
+
 test('what remains is found and removed in both variants, and only where it is ours', async () => {
   const iptables = new FakeIptables();
   const restore = (program: string, input: string) =>

@@ -1,25 +1,24 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Exec } from '../../host/exec.ts';
 import type { RunCause } from '../../lib/bounded-runner.ts';
-import { errorFields } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
 import type { Backend, SyncOutcome, TrafficRules, Wish } from '../backend.ts';
 import type { IpFamily } from '../read-service.ts';
 import { frontendKey } from '../route-services.ts';
 import { ownerChain, servicesChain } from './chain-names.ts';
 import { compileService } from './compile-service.ts';
-import type { Footprint, Write } from './diff-tables.ts';
+import type { Footprint, HeldChain, Write } from './diff-tables.ts';
 import { diffService, FullDiff, footprintOf } from './diff-tables.ts';
 import { explainRules } from './explain-rules.ts';
 import { fixedRules } from './fixed-chains.ts';
-import { placeOf } from './installed-variants.ts';
 import type { Variant } from './iptables-programs.ts';
 import { IptablesError, IptablesPrograms } from './iptables-programs.ts';
 import { removeOurs } from './iptables-remains.ts';
 import type { KernelTables } from './kernel-tables.ts';
 import { readTables } from './kernel-tables.ts';
+import { OtherVariant } from './other-variant.ts';
 import { restoreScript, ScriptWriter, scriptLimits } from './restore-script.ts';
-import { writeLines } from './write-lines.ts';
+import { removeHolder, writeLines } from './write-lines.ts';
 
 export interface IptablesBackendOptions {
   readonly exec: Pick<Exec, 'run'>;
@@ -46,21 +45,21 @@ export class IptablesBackend implements Backend {
   readonly mode = 'iptables';
   readonly #exec: Pick<Exec, 'run'>;
   readonly #log: Log;
-  readonly #family: IpFamily;
   readonly #programs: IptablesPrograms;
   #variant: Variant | undefined;
   #rules: TrafficRules | undefined;
   /** Undefined: read the kernel back. */
   #known: Known | undefined;
-  #isAlone = false;
+  readonly #otherVariant: OtherVariant;
+  #saidHeld = '';
   #checks = 0;
   #advised = false;
 
   constructor({ exec, log, family, variant }: IptablesBackendOptions) {
     this.#exec = exec;
     this.#log = log;
-    this.#family = family;
     this.#programs = new IptablesPrograms(exec, family, variant);
+    this.#otherVariant = new OtherVariant({ exec, log, family, remove: removeOurs });
   }
 
   async sync(wish: Wish, context: { readonly cause: RunCause; readonly signal: AbortSignal }): Promise<SyncOutcome> {
@@ -150,7 +149,7 @@ export class IptablesBackend implements Backend {
   /** Reads the kernel back and writes what differs. */
   async #compareAll(wish: Wish, signal: AbortSignal): Promise<number> {
     const count = await this.#adopt(wish, signal);
-    if (!this.#isAlone) await this.#leaveOtherVariant(signal);
+    if (this.#variant) await this.#otherVariant.leave(this.#variant, signal);
     return count;
   }
 
@@ -161,28 +160,23 @@ export class IptablesBackend implements Backend {
       return 0;
     }
     const next = new Map<string, Footprint>();
-    const writes = fullWrites(wish, new FullDiff(kernel, fixedRules(wish.rules)), next);
-    const count = await this.#run(writes, signal);
+    const full = new FullDiff(kernel, fixedRules(wish.rules));
+    const count = await this.#run(fullWrites(wish, full, next), signal);
     this.#known = next;
+    this.#sayHeld(full.held);
     return count;
   }
 
-  /**
-   * Removes what an earlier start wrote with the other variant, once this one carries everything: the kernel asks both,
-   * and rules that nobody changes any more would go on deciding. What is in the way of that stops nothing else.
-   */
-  async #leaveOtherVariant(signal: AbortSignal): Promise<void> {
-    const other = this.#variant === 'nft' ? 'legacy' : 'nft';
-    try {
-      const place = await placeOf(this.#exec, this.#family, other, signal);
-      const writes = typeof place === 'object' ? await removeOurs(place, signal) : 0;
-      if (writes > 0) this.#log.info({ variant: other, writes }, 'removed our rules of the other variant of iptables');
-      this.#isAlone = true;
-    } catch (error) {
-      if (signal.aborted) throw error;
-      const fields = { variant: other, ...errorFields(error) };
-      this.#log.warn(fields, 'our rules of the other variant of iptables cannot be removed yet');
+  /** Says so once of chains that are of no use any more, and that the kernel does not let us remove. */
+  #sayHeld(held: readonly HeldChain[]): void {
+    const [first] = held;
+    const said = held.map(({ table, chain }) => `${table} ${chain}`).join('; ');
+    if (first && said !== this.#saidHeld) {
+      const hint = removeHolder(first, this.#programs.name);
+      const fields = { table: first.table, chain: first.chain, count: held.length, hint };
+      this.#log.warn(fields, 'an empty chain of ours stays, because a rule that is not ours leads to it');
     }
+    this.#saidHeld = said;
   }
 
   /** Runs writes in their order, while they are made; returns how many there were. */

@@ -6,9 +6,14 @@ import { ourJumps, removal } from './diff-tables.ts';
 import type { Place } from './installed-variants.ts';
 import { placesOf } from './installed-variants.ts';
 import type { IptablesPrograms } from './iptables-programs.ts';
+import { IptablesError } from './iptables-programs.ts';
 import type { KernelTable, KernelTables } from './kernel-tables.ts';
 import { readTables } from './kernel-tables.ts';
 import { ScriptWriter, scriptLimits } from './restore-script.ts';
+import { removeHolder } from './write-lines.ts';
+
+/** How many are named in an error. */
+const shownChains = 5;
 
 interface PlaceTables {
   readonly programs: IptablesPrograms;
@@ -37,7 +42,16 @@ export class IptablesRemains implements Remains {
   }
 
   async remove(signal: AbortSignal): Promise<void> {
-    for (const place of await placesOf(this.#exec, signal)) await removeOurs(place, signal);
+    const errors: unknown[] = [];
+    for (const place of await placesOf(this.#exec, signal)) {
+      try {
+        await removeOurs(place, signal);
+      } catch (error) {
+        if (signal.aborted) throw error;
+        errors.push(error);
+      }
+    }
+    if (errors.length > 0) throw errors[0];
   }
 
   async conflicts(signal: AbortSignal): Promise<readonly string[]> {
@@ -55,13 +69,21 @@ export class IptablesRemains implements Remains {
   }
 }
 
-/** Removes what is ours from one family of one variant; returns how many writes that took. */
-export async function removeOurs({ programs, saved }: Omit<Place, 'family'>, signal: AbortSignal): Promise<number> {
-  const writes = removal(readTables(saved));
-  if (writes.length === 0) return 0;
-  const writer = new ScriptWriter(scriptLimits[await programs.variant(signal)]);
-  for (const script of [...writer.add(writes), ...writer.end()]) await programs.restore(script, signal);
-  return writes.length;
+/**
+ * Removes what is ours from one family of one variant; false when there was nothing. Throws when something has to stay,
+ * once all else is gone.
+ */
+export async function removeOurs({ programs, saved }: Omit<Place, 'family'>, signal: AbortSignal): Promise<boolean> {
+  const { writes, held } = removal(readTables(saved));
+  if (writes.length > 0) {
+    const writer = new ScriptWriter(scriptLimits[await programs.variant(signal)]);
+    for (const script of [...writer.add(writes), ...writer.end()]) await programs.restore(script, signal);
+  }
+  const [first] = held;
+  if (!first) return writes.length > 0;
+  const names = held.slice(0, shownChains).map(({ table, chain }) => `${table} ${chain}`);
+  const message = `chains that rules of others lead to have to stay: ${names.join(', ')}`;
+  throw new IptablesError('ChainHeld', message, { hint: removeHolder(first, programs.name) });
 }
 
 function foundIn(kernel: KernelTable, where: string, table: TableName): readonly string[] {

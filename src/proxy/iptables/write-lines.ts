@@ -1,6 +1,10 @@
-import type { Write } from './diff-tables.ts';
+import type { HeldChain, Write } from './diff-tables.ts';
 import type { KernelTables } from './kernel-tables.ts';
 import { canonicalRule } from './rule-text.ts';
+
+/** The remedy for a chain of ours that has to stay. `program`: the one whose table it is in. */
+export const removeHolder = ({ by }: HeldChain, program: string): string =>
+  `remove the rule that leads there: ${program} -t ${by.table} -D ${by.chain} ${by.rule}`;
 
 /** A write as lines for operators: `+ nat -A CHAIN rule` is missing, `- …` is there and should not be. */
 export function writeLines(write: Write, kernel: KernelTables): readonly string[] {

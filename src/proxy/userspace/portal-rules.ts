@@ -1,4 +1,5 @@
 import type { Exec } from '../../host/exec.ts';
+import type { Variant } from '../iptables/iptables-programs.ts';
 import { IptablesPrograms } from '../iptables/iptables-programs.ts';
 import type { IpFamily } from '../read-service.ts';
 import { relayAddress } from './compile-portals.ts';
@@ -17,6 +18,11 @@ export class PortalRulesInKernel {
     this.#exec = exec;
     this.#programs = new IptablesPrograms(exec, family);
     this.#family = family;
+  }
+
+  /** The one that the host's programs are of. */
+  variant(signal: AbortSignal): Promise<Variant> {
+    return this.#programs.variant(signal);
   }
 
   /** What there is of ours. */

@@ -5,6 +5,8 @@ import { AgentError, errnoOf, errorFields, messageOf } from '../../lib/errors.ts
 import type { Log } from '../../lib/log.ts';
 import type { Backend, Routes, SyncOutcome, Wish } from '../backend.ts';
 import { ConntrackCleaner } from '../conntrack.ts';
+import type { Variant } from '../iptables/iptables-programs.ts';
+import { OtherVariant } from '../iptables/other-variant.ts';
 import type { IpFamily } from '../read-service.ts';
 import type { Route } from '../route-services.ts';
 import type { StaleFlows, TrackedFlow } from '../stale-flows.ts';
@@ -16,6 +18,7 @@ import { HostSockets } from './host-sockets.ts';
 import { PortalRulesInKernel, relayCidr } from './portal-rules.ts';
 import type { Sockets } from './relay.ts';
 import { RelaySet } from './relay-set.ts';
+import { removePortals } from './userspace-remains.ts';
 
 /** Each relay has a socket; a Service port has two or three relays at most. What is more is refused. */
 const maxRelays = 8_192;
@@ -46,6 +49,7 @@ export class UserspaceBackend implements Backend {
   readonly #log: Log;
   readonly #family: IpFamily;
   readonly #rules: PortalRulesInKernel;
+  readonly #otherVariant: OtherVariant;
   readonly #relays: RelaySet;
   readonly #cleaner: ConntrackCleaner;
   /** Undefined: not known, read it back. */
@@ -55,11 +59,13 @@ export class UserspaceBackend implements Backend {
   /** Whether UDP flows to relays of another life have been ended. */
   #isAdopted = false;
   #saidUnserved = '';
+  #variant: Variant | undefined;
 
   constructor({ exec, log, clock, family, sockets }: UserspaceOptions) {
     this.#log = log;
     this.#family = family;
     this.#rules = new PortalRulesInKernel(exec, family);
+    this.#otherVariant = new OtherVariant({ exec, log, family, remove: removePortals });
     this.#relays = new RelaySet(sockets ?? new HostSockets({ clock, log }), relayAddress[family]);
     this.#cleaner = new ConntrackCleaner({ exec, clock, log, family: family === 'IPv4' ? 'ipv4' : 'ipv6' });
   }
@@ -131,6 +137,8 @@ export class UserspaceBackend implements Backend {
     const { script, writes } = restoreScript(kernel, wanted);
     if (writes > 0) await this.#rules.restore(script, signal);
     this.#kernel = savedOf(wanted);
+    this.#variant ??= await this.#rules.variant(signal);
+    if (!known) await this.#otherVariant.leave(this.#variant, signal);
     if (writes > 0 && cause === 'periodic') this.#log.warn({}, 'another program changed the rules; repaired');
     this.#cleanUp(all, relays);
     if (!this.#isAdopted) await this.#cleaner.removeWhere((flow) => this.#isLost(flow), signal);

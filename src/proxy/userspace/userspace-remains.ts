@@ -71,7 +71,7 @@ export class UserspaceRemains implements Remains {
   }
 }
 
-/** Removes the rules of ours from one family of one variant; returns whether there were any. */
+/** Removes the rules of ours from one family of one variant; false when there were none. */
 export async function removePortals({ programs, saved }: Omit<Place, 'family'>, signal: AbortSignal): Promise<boolean> {
   const script = portalTables
     .map((table) => {
