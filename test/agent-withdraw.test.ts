@@ -108,24 +108,27 @@ const service = (name: string, clusterIP: string, spec: object = {}) => ({
   spec: { clusterIP, clusterIPs: [clusterIP], ports: [{ port: 80, targetPort: 8080, protocol: 'TCP' }], ...spec },
 });
 /** Nobody keeps it: it says for ever that all are ready. */
-const slice = (name: string, ips: readonly string[]) => ({
-  ...{ apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice', addressType: 'IPv4' },
-  metadata: { name: `${name}-1`, namespace: 'default', labels: { 'kubernetes.io/service-name': name } },
-  endpoints: ips.map((ip) => ({ addresses: [ip], nodeName: NODE, conditions: { ready: true } })),
-  ports: [{ name: '', port: 8080, protocol: 'TCP' }],
-});
+const slice = (name: string, ips: readonly string[], more: { targetRef?: object; port?: number } = {}) => {
+  const { port = 8080, ...pod } = more;
+  return {
+    ...{ apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice', addressType: 'IPv4' },
+    metadata: { name: `${name}-${port}`, namespace: 'default', labels: { 'kubernetes.io/service-name': name } },
+    endpoints: ips.map((ip) => ({ addresses: [ip], nodeName: NODE, conditions: { ready: true }, ...pod })),
+    ports: [{ name: '', port, protocol: 'TCP' }],
+  };
+};
 
 /** Serves its name until it is told to end; then it runs `atEnd` first, with what that prints in the file of its name. */
-const reporter = (atEnd: string, graceSeconds = 30) => ({
-  terminationGracePeriodSeconds: graceSeconds,
+const reporter = (atEnd: string, { name = '$(hostname)', port = 8080 } = {}) => ({
+  terminationGracePeriodSeconds: 30,
   containers: [
     {
       ...{ name: 'web', image: HTTPD_IMAGE },
       command: [
         'sh',
         '-c',
-        `report() { { ${atEnd}; } > /report/$(hostname) 2>&1; exit 0; }
-trap report TERM; hostname > /www/index.html; httpd -p 8080 -h /www; sleep 2147483647 & wait $!`,
+        `report() { { ${atEnd}; } > /report/${name} 2>&1; exit 0; }
+trap report TERM; echo ${name} > /www/index.html; httpd -p ${port} -h /www; sleep 2147483647 & wait $!`,
       ],
       volumeMounts: [{ name: 'report', mountPath: '/report' }],
     },
@@ -203,6 +206,54 @@ test('a pod whose container dies leaves at once', async () => {
   await cluster.kubectl('exec', 'mortal', '--', 'kill', '1');
   await cluster.whenPod('mortal', (status) => status.phase === 'Succeeded');
   await whenAnswered(address, ['other']);
+});
+
+test("pods on the host's network leave like others, each alone, though all have the node's address", async () => {
+  const [all, alone] = ['10.96.8.15', '10.96.8.16'];
+  const { host } = cluster;
+  const health = `wget -q -O - http://${host.nodeIp}:${healthPort + 1}/`;
+  const onHost = (port: number) => {
+    const { containers, ...spec } = reporter(`${ask(all)}; ${health}`, { name: `on-${port}`, port });
+    const readinessProbe = {
+      exec: { command: ['test', '!', '-e', '/www/away'] },
+      periodSeconds: 1,
+      failureThreshold: 1,
+    };
+    const [container] = containers;
+    return { ...spec, hostNetwork: true, restartPolicy: 'Never', containers: [{ ...container, readinessProbe }] };
+  };
+  const ports = [8081, 8082, 8083];
+  const ips = await startPods(Object.fromEntries(ports.map((port) => [`on-${port}`, onHost(port)])));
+  assert.deepEqual(new Set(Object.values(ips)), new Set([host.nodeIp]));
+  const told = (service: string, port: number) => {
+    const { namespace, name, uid } = cluster.pod(`on-${port}`)?.metadata ?? {};
+    return slice(service, [host.nodeIp], { targetRef: { kind: 'Pod', namespace, name, uid }, port });
+  };
+  cluster.api.create(service('on-host', all));
+  for (const port of ports) cluster.api.create(told('on-host', port));
+  const policy = { type: 'LoadBalancer', externalTrafficPolicy: 'Local', healthCheckNodePort: healthPort + 1 };
+  cluster.api.create(service('on-host-alone', alone, policy));
+  cluster.api.create(told('on-host-alone', 8081));
+  await whenAnswered(all, ['on-8081', 'on-8082', 'on-8083']);
+
+  await cluster.kubectl('exec', 'on-8082', '--', 'touch', '/www/away');
+  await whenAnswered(all, ['on-8081', 'on-8083']);
+  await cluster.kubectl('exec', 'on-8082', '--', 'rm', '/www/away');
+  await whenAnswered(all, ['on-8081', 'on-8082', 'on-8083']);
+
+  await cluster.kubectl('exec', 'on-8083', '--', 'kill', '1');
+  await cluster.whenPod('on-8083', (status) => status.phase === 'Succeeded');
+  await whenAnswered(all, ['on-8081', 'on-8082']);
+
+  assert.match(await host.get(`http://${host.nodeIp}:${healthPort + 1}/`), /"localEndpoints": 1/);
+  await host.writeFile(tardy, '');
+  await cluster.kubectl('delete', 'pod', 'on-8081', '--wait=false');
+  await cluster.whenPodGone('on-8081');
+  await host.exec('rm', [tardy]);
+  const report = (await host.exec('cat', ['/etc/keelson/report/on-8081'])).trim().split('\n');
+  const failing = 'wget: server returned error: HTTP/1.1 503 Service Unavailable';
+  assert.deepEqual(report, [...Array(20).fill('on-8082'), failing]);
+  await whenAnswered(all, ['on-8082']);
 });
 
 test('a kernel that takes no rules holds up no deletion, which is said once', async () => {
