@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { golden } from './golden-run.ts';
-import { bootVm, held, prepareVm } from './vm/machine.ts';
+import { held, prepareVm, runNodeInVm } from './vm/machine.ts';
 
 /** Emulation on a busy machine; the steps themselves have deadlines of their own. */
 const BOOT_SECONDS = 900;
@@ -14,9 +14,7 @@ test('on cgroup v2 with systemd the recorded pods become what they became under 
   if (impossible !== undefined) return t.skip(impossible);
   const folder = await mkdtemp(join(tmpdir(), 'keelson-vm-'));
   try {
-    // Node's compiler threads now and then crash under emulation.
-    const command = '/mnt/host/node_modules/.bin/node --single-threaded /mnt/host/test/vm/golden-scenario.ts';
-    const { output } = await bootVm(command, join(folder, 'disk.qcow2'), BOOT_SECONDS);
+    const { output } = await runNodeInVm(['test/vm/golden-scenario.ts'], { folder, seconds: BOOT_SECONDS });
     const names = golden('pods-cgroup2').map((pod) => pod.name);
     assert.deepEqual(held(output), [...names, 'cgroup values'], output);
   } finally {

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { bootVm, prepareVm } from './vm/machine.ts';
+import { prepareVm, runNodeInVm } from './vm/machine.ts';
 
 /** Emulation on a busy machine; it takes four minutes where nobody else works. */
 const BOOT_SECONDS = 800;
@@ -16,13 +16,10 @@ test('on a kernel that has IPVS, its programs do as the fake does, every packet 
   if (impossible !== undefined) return t.skip(impossible);
   const folder = await mkdtemp(join(tmpdir(), 'keelson-vm-'));
   try {
-    // Bridged answers of one pod to another come back through the node, as on any host with such a network. Node's
-    // compiler threads now and then crash under emulation.
-    const runs = files.map((file) => `node_modules/.bin/node --single-threaded --test-reporter=tap ${file}`);
-    const { status, output } = await bootVm(
-      `modprobe br_netfilter && cd /mnt/host && ${runs.join(' && ')}`,
-      join(folder, 'disk.qcow2'),
-      BOOT_SECONDS,
+    // Bridged answers of one pod to another come back through the node, as on any host with such a network.
+    const { status, output } = await runNodeInVm(
+      files.map((file) => `--test-reporter=tap ${file}`),
+      { prepare: 'modprobe br_netfilter', folder, seconds: BOOT_SECONDS },
     );
     const failed = output.split('\n').filter((line) => /^\s*not ok /.test(line));
     assert.deepEqual({ status, failed }, { status: 0, failed: [] }, output.slice(-20_000));

@@ -1,5 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -77,6 +78,10 @@ clusterCIDR: 10.244.0.0/16
       if (said.length > 400) said.shift();
     });
   }
+  keelson.once('exit', (code, signal) => {
+    console.log(`keelson ended: ${signal ?? code}\n${said.join('')}`);
+    process.exit(signal === null ? 1 : 128 + constants.signals[signal]);
+  });
   const ready = (node: object | undefined) =>
     /"type":"Ready","status":"True"|"status":"True"[^}]*"type":"Ready"/.test(JSON.stringify(node ?? {}));
   try {

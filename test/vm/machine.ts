@@ -43,6 +43,32 @@ export function bootVm(command: string, disk: string, seconds: number): Promise<
   return run(join(VM, 'run'), ['-s', PROJECT, '-d', disk, '-t', `${seconds}`, command]);
 }
 
+/** Statuses of a shell whose program died by SIGTRAP or SIGSEGV. */
+const crashes: readonly (number | null)[] = [133, 139];
+const nodeTries = 3;
+
+/**
+ * Boots the machine with a new disk and runs `node ARGUMENTS` in it for each of `runs`, until one fails. Node's compilers
+ * now and then crash under emulation, less often with one thread and without the optimising one for WebAssembly: what
+ * died of that is done again from the start.
+ */
+export async function runNodeInVm(
+  runs: readonly string[],
+  {
+    prepare = 'true',
+    folder,
+    seconds,
+  }: { readonly prepare?: string; readonly folder: string; readonly seconds: number },
+): Promise<VmRun> {
+  const node = 'node_modules/.bin/node --single-threaded --liftoff-only';
+  const command = ['cd /mnt/host', prepare, ...runs.map((run) => `${node} ${run}`)].join(' && ');
+  for (let tries = 1; ; tries++) {
+    const done = await bootVm(command, join(folder, `disk-${tries}.qcow2`), seconds);
+    if (!crashes.includes(done.status) || tries === nodeTries) return done;
+    console.error(`Node crashed in the virtual machine: ${done.output.slice(-2_000)}`);
+  }
+}
+
 /** The lines of a scenario that say what held, in order. */
 export const held = (output: string): string[] =>
   output
