@@ -23,6 +23,7 @@ import { pods, runtimeClasses } from './kubeapi/resources.ts';
 import { systemClock as clock } from './lib/clock.ts';
 import type { Log } from './lib/log.ts';
 import { Tasks } from './lib/tasks.ts';
+import { apiPodSchema } from './pod/api-pod-schema.ts';
 import { ManifestDir } from './pod/manifest-dir.ts';
 import { PodSources } from './pod/sources.ts';
 import { version } from './version.ts';
@@ -75,7 +76,10 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
     : undefined;
   const podFeed =
     api &&
-    new Reflector({ api, resource: pods, query: { fieldSelector: `spec.nodeName=${host.nodeName}` }, clock, log });
+    new Reflector({
+      ...{ api, resource: pods, shape: apiPodSchema, clock, log },
+      query: { fieldSelector: `spec.nodeName=${host.nodeName}` },
+    });
   const classes = api && new Reflector({ api, resource: runtimeClasses, clock, log });
   const node = buildNodeHalf({ config, host, api, events, runtimeChanged: () => podsHalf.workers.wakeAll(), log });
   const objects = api ? new ApiObjectSource({ api, clock, log }) : manifestObjects(files);

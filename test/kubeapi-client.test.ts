@@ -27,6 +27,7 @@ import { EXPIRED, Pki } from './pki/pki.ts';
 
 const never = new AbortController().signal;
 const pod = { metadata: { namespace: 'default', name: 'web' } };
+const podJson = JSON.stringify({ kind: 'Pod', ...pod });
 const json = { 'content-type': 'application/json' };
 
 interface ClientSpec extends Partial<KubeClientOptions> {
@@ -91,7 +92,7 @@ describe('errors that kube-apiserver answers', () => {
 
 describe('a server that cannot be used is an error with a remedy', () => {
   const otherPki = Pki.create('wrong-ca');
-  const ok = answerWith(200, '{"kind":"Node"}');
+  const ok = answerWith(200, '{"kind":"Node","metadata":{"name":"a"}}');
   const html = answerWith(404, '<html><body>nginx: not found</body></html>', { 'content-type': 'text/html' });
   const cases: Record<
     string,
@@ -248,7 +249,7 @@ describe('requests', () => {
         response.writeHead(429, { 'retry-after': '3', 'content-type': 'text/plain' }).end('Too many requests');
       else if (count === 2)
         response.writeHead(503, { 'retry-after': '1', ...json }).end('{"kind":"Status","code":503}');
-      else response.writeHead(201, json).end('{"kind":"Pod"}');
+      else response.writeHead(201, json).end(podJson);
     };
     await using server = await ScriptedServer.start(listener, serving);
     const clock = sleeplessClock();
@@ -304,7 +305,7 @@ describe('requests', () => {
 
   it('keep to the rate', async () => {
     const clock = new FakeClock(Date.now());
-    await using server = await ScriptedServer.start(answerWith(200, '{"kind":"Pod"}'), serving);
+    await using server = await ScriptedServer.start(answerWith(200, podJson), serving);
     await using client = await clientOf(server.url, { clock, qps: 1, burst: 2 });
     let done = 0;
     const calls = [1, 2, 3].map(() => client.get(pods, pod.metadata, never).then(() => done++));
@@ -325,7 +326,7 @@ describe('a server that falls silent', () => {
         response.writeHead(200, json);
         response.write('{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"5"}}}\n');
       } else if (mute) arrived.resolve();
-      else response.writeHead(200, json).end('{"kind":"Pod"}');
+      else response.writeHead(200, json).end(podJson);
     };
     await using server = await ScriptedServer.start(listener, serving);
     await using client = await clientOf(server.url, { clock, requestTimeoutMs: 10_000 });
@@ -454,7 +455,7 @@ describe('watch', () => {
     const listener: RequestListener = (request, response) => {
       response.writeHead(200, json);
       if (request.url?.includes('watch')) response.write('{"type":"ADDED","object":{"metadata":{"name":"web"}}}\n');
-      else response.end('{"kind":"Pod"}');
+      else response.end(podJson);
     };
     await using server = await ScriptedServer.start(listener, serving);
     await using client = await clientOf(server.url);
@@ -473,7 +474,7 @@ describe('identity', () => {
       const good = request.headers.authorization === 'Bearer new';
       response
         .writeHead(good ? 200 : 401, json)
-        .end(good ? '{"kind":"Pod"}' : '{"kind":"Status","code":401,"reason":"Unauthorized"}');
+        .end(good ? podJson : '{"kind":"Status","code":401,"reason":"Unauthorized"}');
     };
     await using server = await ScriptedServer.start(listener, serving);
     await using client = await clientOf(server.url, { folder: dir.path, user: { tokenFile: 'token' } });
@@ -487,7 +488,7 @@ describe('identity', () => {
     const users: string[] = [];
     const listener: RequestListener = (request, response) => {
       users.push(String((request.socket as TLSSocket).getPeerCertificate().subject?.CN));
-      response.writeHead(200, json).end('{"kind":"Pod"}');
+      response.writeHead(200, json).end(podJson);
     };
     await using server = await ScriptedServer.start(listener, { ...serving, ca: pki.ca, requestCert: true });
     const clock = new FakeClock(Date.now());

@@ -2,9 +2,11 @@ import { join } from 'node:path';
 import type { Node, RuntimeClass, Service } from '../api/core-v1.ts';
 import type * as cri from '../api/cri.ts';
 import type { PodUid } from '../api/ids.ts';
+import { podKey } from '../api/pod.ts';
 import { quantityValue } from '../api/quantity.ts';
 import type { Config } from '../config/config.ts';
 import { subscribeContainerdEvents } from '../cri/containerd-events.ts';
+import { BadObjects } from '../kubeapi/bad-objects.ts';
 import type { EventSink } from '../kubeapi/event-sink.ts';
 import type { KubeApi } from '../kubeapi/kube-api.ts';
 import { EnvObjects } from '../kuberuntime/env-objects.ts';
@@ -20,7 +22,7 @@ import type { Log } from '../lib/log.ts';
 import { Pleg } from '../pod/pleg.ts';
 import { PodCache } from '../pod/pod-cache.ts';
 import { PodChanges } from '../pod/pod-changes.ts';
-import { PodManager } from '../pod/pod-manager.ts';
+import { type PodChange, PodManager } from '../pod/pod-manager.ts';
 import { PodNotes } from '../pod/pod-notes.ts';
 import { RuntimeEvents } from '../pod/runtime-events.ts';
 import { allowedSysctls } from '../pod/sysctl-violation.ts';
@@ -98,11 +100,15 @@ export function buildPodsHalf(input: PodsHalfInput): PodsHalf {
     logRotator.podChanged(uid);
   };
   const changes = new PodChanges();
-  const manager: PodManager = new PodManager(clock.now, (uid, change) => {
+  const told = (uid: PodUid, change: PodChange) => {
     metrics.podStarts.saw(uid, manager.get(uid));
     if (change === 'desired') wake(uid);
     else statuses.wake(uid);
-  });
+  };
+  const bad = new BadObjects(log);
+  const manager: PodManager = new PodManager(clock.now, told, (pod, holder) =>
+    bad.found(`Pod ${podKey(pod)}`, [`metadata.uid ${pod.metadata.uid} is that of ${podKey(holder)}`]),
+  );
   const probes: ProbeManager = new ProbeManager({
     runtime,
     cache,

@@ -1,7 +1,8 @@
 import type { KubeObject, ListMeta, Status } from '../api/meta-v1.ts';
 import { type Clock, systemClock } from '../lib/clock.ts';
-import { errorFields } from '../lib/errors.ts';
+import { AgentError, errorFields } from '../lib/errors.ts';
 import { type Log, silentLog } from '../lib/log.ts';
+import { isRecord } from '../lib/schema.ts';
 import { TokenBucket } from '../lib/token-bucket.ts';
 import { Connections } from './connections.ts';
 import { type Credentials, loadCredentials } from './credentials.ts';
@@ -18,6 +19,7 @@ import {
   type WatchQuery,
 } from './kube-api.ts';
 import { OutageLog } from './outage-log.ts';
+import { readObject } from './read-object.ts';
 import { describeRef, queryString, refOf, resourcePath } from './resource-path.ts';
 import type { Resource } from './resources.ts';
 import type { RestMetrics } from './rest-metrics.ts';
@@ -92,9 +94,13 @@ class UndiciKubeClient implements KubeClient {
     this.#parts = parts;
   }
 
-  get<T extends KubeObject>(resource: Resource<T>, ref: ObjectName, signal: AbortSignal): Promise<T> {
+  async get<T extends KubeObject>(resource: Resource<T>, ref: ObjectName, signal: AbortSignal): Promise<T> {
     const doing = `get ${describeRef(resource, ref)}`;
-    return this.#call<T>({ doing, method: 'GET', path: resourcePath(resource, ref) }, signal);
+    return usable(
+      doing,
+      resource,
+      await this.#call<T>({ doing, method: 'GET', path: resourcePath(resource, ref) }, signal),
+    );
   }
 
   async list<T extends KubeObject>(
@@ -106,10 +112,18 @@ class UndiciKubeClient implements KubeClient {
     const answer = await this.#call<RawList<T>>({ doing: `list ${resource.plural}`, method: 'GET', path }, signal);
     // Items of a list lack what the list itself says; with it they are equal to those of a watch.
     const { apiVersion, kind } = resource;
+    const { items = [], metadata } = answer;
+    if (!isRecord(metadata) || !(Array.isArray(items) || items === null)) {
+      throw new AgentError('BadList', `list ${resource.plural}: the answer has no metadata, or no list of items`, {
+        hint: 'look at what stands between keelson and the API server',
+        retryable: true,
+      });
+    }
+    const { resourceVersion, continue: next } = metadata as ListMeta;
     return {
-      resourceVersion: answer.metadata.resourceVersion ?? '',
-      items: (answer.items ?? []).map((item) => ({ apiVersion, kind, ...item })),
-      ...(answer.metadata.continue ? { continue: answer.metadata.continue } : {}),
+      resourceVersion: typeof resourceVersion === 'string' ? resourceVersion : '',
+      items: (items ?? []).map((item) => (isRecord(item) ? { apiVersion, kind, ...item } : item)),
+      ...(typeof next === 'string' && next !== '' ? { continue: next } : {}),
     };
   }
 
@@ -244,6 +258,16 @@ class UndiciKubeClient implements KubeClient {
     this.#parts.credentials.invalidate();
     return (await identityOf(this.#parts.credentials)) !== before;
   }
+}
+
+/** The object, which whoever asked for it by name can do without only by an error. */
+function usable<T extends KubeObject>(doing: string, resource: Resource<T>, value: T): T {
+  const { object, faults } = readObject(resource, value);
+  if (faults.length === 0) return object;
+  throw new AgentError('BadObject', `${doing}: the object cannot be used: ${faults.join('; ')}`, {
+    hint: 'correct the object, or delete it',
+    retryable: true,
+  });
 }
 
 interface RawList<T> {

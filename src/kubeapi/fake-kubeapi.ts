@@ -51,6 +51,8 @@ export class FakeKubeApi implements KubeApi {
   readonly calls: string[] = [];
   /** Set to false for a server that refuses streamed lists as 1.36 does with the feature off. */
   streamingLists = true;
+  /** By plural: what lists hold beside the objects, whatever it is. */
+  readonly strays = new Map<string, readonly unknown[]>();
   readonly #clock: Clock;
   readonly #collections = new Map<string, Collection>();
   readonly #injected: { verb: Verb; plural: string; error: Error; left: number }[] = [];
@@ -82,6 +84,11 @@ export class FakeKubeApi implements KubeApi {
   /** Breaks every open watch, as a lost connection does; without an error they end as by their timeout. */
   dropWatches(error?: Error): void {
     for (const { watches } of this.#collections.values()) for (const watch of [...watches]) watch.end(error);
+  }
+
+  /** Sends an event, whatever it is, to every watch of the resource. */
+  sendRaw(resource: Resource<KubeObject>, event: unknown): void {
+    for (const watch of this.#of(resource).watches) watch.raw(event);
   }
 
   /** How many watches are open on a resource. */
@@ -253,7 +260,8 @@ export class FakeKubeApi implements KubeApi {
 
   #matching(resource: Resource<KubeObject>, query: ListQuery | WatchQuery): KubeObject[] {
     const all = [...this.#of(resource).objects.entries()].sort(([a], [b]) => (a < b ? -1 : 1));
-    return all.map(([, object]) => object).filter((object) => matchesQuery(object, query));
+    const strays = (this.strays.get(resource.plural) ?? []) as readonly KubeObject[];
+    return [...strays, ...all.map(([, object]) => object).filter((object) => matchesQuery(object, query))];
   }
 
   #commit<T extends KubeObject>(resource: Resource<T>, type: Change['type'], object: T, previous: T | undefined): T {

@@ -6,6 +6,8 @@ import { matchesQuery } from './selectors.ts';
 /** One open watch of the fake API server. */
 export interface FakeWatch {
   change(change: Change): void;
+  /** Sends an event as it is, whatever it is. */
+  raw(event: unknown): void;
   /** The objects there are, as ADDED events; closed by a marked bookmark when the list was asked for as a stream. */
   initial(objects: readonly KubeObject[], version: number): void;
   bookmark(version: number): void;
@@ -31,6 +33,7 @@ export function openFakeWatch(query: WatchQuery, closed: (watch: FakeWatch) => v
       const event = seenBy(query, change);
       if (event) push(event);
     },
+    raw: (event) => push(event as WatchEvent<KubeObject>),
     initial: (objects, version) => {
       for (const object of objects) push({ type: 'ADDED', object });
       if (query.sendInitialEvents) bookmark(version, { 'k8s.io/initial-events-end': 'true' });

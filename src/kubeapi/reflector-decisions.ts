@@ -28,7 +28,9 @@ export function decideAfterFailure(error: unknown): AfterFailure {
   const expired = isExpired(error);
   const connection = error instanceof AgentError && (error.code === 'ApiConnectionLost' || error.code === 'ApiTimeout');
   const ordinary = expired || connection || !(error instanceof AgentError);
-  return { relist: expired || refusesVersion(error), backoff, minimumMs, ordinary };
+  // The same line would come again from where it came.
+  const broken = error instanceof AgentError && error.code === 'WatchBroken';
+  return { relist: expired || broken || refusesVersion(error), backoff, minimumMs, ordinary };
 }
 
 /**
@@ -60,5 +62,15 @@ export function isStreamingRefusal(error: unknown): boolean {
 
 /** Whether this is the bookmark that closes the initial events of a streaming list (KEP-3157). */
 export function endsInitialEvents(event: WatchEvent<KubeObject>): boolean {
-  return event.type === 'BOOKMARK' && event.object.metadata.annotations?.['k8s.io/initial-events-end'] === 'true';
+  return event.type === 'BOOKMARK' && partsOf(event).annotations?.['k8s.io/initial-events-end'] === 'true';
 }
+
+/** The resourceVersion that an event brings; undefined where it has none to go on from. */
+export function versionIn(event: WatchEvent<KubeObject>): string | undefined {
+  const { resourceVersion } = partsOf(event);
+  return typeof resourceVersion === 'string' && resourceVersion !== '' ? resourceVersion : undefined;
+}
+
+/** In an event anything may stand for the object. */
+const partsOf = ({ object }: WatchEvent<Partial<KubeObject> | null | undefined>): Partial<KubeObject['metadata']> =>
+  object?.metadata ?? {};

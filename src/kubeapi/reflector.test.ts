@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { ConfigMap } from '../api/core-v1.ts';
+import { AgentError } from '../lib/errors.ts';
 import { FakeClock } from '../lib/fake-clock.ts';
 import { type Log, silentLog } from '../lib/log.ts';
 import { FakeKubeApi } from './fake-kubeapi.ts';
@@ -267,6 +268,65 @@ describe('Reflector', () => {
     await scene.put(map('b'));
     await scene.clock.advance(0);
     assert.equal(scene.reflector.store.size, 2);
+  });
+
+  const odd = { metadata: { namespace: 'ns', name: 'odd', labels: 5, resourceVersion: '2' } };
+  for (const streamingLists of [true, false]) {
+    it(`leaves out what makes no sense, in a list ${streamingLists ? 'that is streamed' : 'of pages'} and in a watch`, async () => {
+      await using scene = new Scene();
+      scene.api.streamingLists = streamingLists;
+      await scene.put(map('a'));
+      scene.api.strays.set('configmaps', [null, 'x', 7, [], {}, { metadata: null }, { metadata: {} }, odd]);
+      await scene.start();
+      await scene.reflector.synced;
+      assert.deepEqual([...scene.reflector.store.keys()], ['ns/a']);
+      scene.requests();
+      for (const type of ['ADDED', 'MODIFIED', 'DELETED', 'BOOKMARK', 'WEIRD', 5, null, undefined])
+        for (const object of [undefined, null, 'x', 5, [], {}, { metadata: 'x' }, { metadata: { name: 5 } }, odd])
+          scene.api.sendRaw(configMaps, { type, object });
+      scene.api.sendRaw(configMaps, {});
+      await scene.set('a', 'w');
+      await scene.clock.advance(60_000);
+      assert.deepEqual(scene.takeHeard(), ['ns/a: - -> v', 'ns/a: v -> w']);
+      assert.deepEqual(scene.requests(), [], 'the watch goes on');
+      assert.deepEqual(new Set(scene.logged), new Set(['the API server sent an object that cannot be used undefined']));
+      const lines = scene.logged.length;
+      scene.api.sendRaw(configMaps, { type: 'ADDED', object: { metadata: { name: 5 } } });
+      await scene.clock.advance(0);
+      assert.equal(scene.logged.length, lines, 'once');
+    });
+  }
+
+  it('keeps the last good state of an object until a good one comes, or its end', async () => {
+    await using scene = new Scene();
+    await scene.put(map('a'));
+    await scene.put(map('b'));
+    await scene.start();
+    const raw = (type: string, name: string, more: object) =>
+      scene.api.sendRaw(configMaps, { type, object: { ...map(name), ...more } });
+    for (let i = 0; i < 3; i++) raw('MODIFIED', 'a', { data: 'x' });
+    await scene.clock.advance(0);
+    assert.deepEqual(scene.takeHeard(), ['ns/a: - -> v', 'ns/b: - -> v']);
+    assert.equal(scene.logged.length, 1);
+    // The same in a list.
+    scene.api.strays.set('configmaps', [{ ...map('b'), data: 'x' }]);
+    scene.api.dropWatches(new ApiError(410, { reason: 'Expired', message: 'too old' }));
+    await scene.remove('b');
+    await scene.clock.advance(1_000);
+    assert.deepEqual([...scene.reflector.store.keys()].sort(), ['ns/a', 'ns/b']);
+    await scene.set('a', 'w');
+    raw('DELETED', 'b', { data: 'x' });
+    await scene.clock.advance(0);
+    assert.deepEqual(scene.takeHeard(), ['ns/a: v -> w', 'ns/b: v -> -']);
+  });
+
+  it('lists again after a line that is no JSON, which would come again from where it came', async () => {
+    await using scene = new Scene();
+    await scene.start();
+    scene.requests();
+    scene.api.dropWatches(new AgentError('WatchBroken', 'not an event'));
+    await scene.clock.advance(1_000);
+    assert.deepEqual(scene.requests(), ['watch configmaps']);
   });
 
   it('ends when it is told to', async () => {

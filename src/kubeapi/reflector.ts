@@ -3,6 +3,7 @@ import { backoffDelay, jittered } from '../lib/backoff.ts';
 import type { Clock } from '../lib/clock.ts';
 import { errorFields } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
+import type { Schema } from '../lib/schema.ts';
 import { Deadline } from './deadline.ts';
 import { isExpired, type KubeApi, type WatchEvent } from './kube-api.ts';
 import { ObjectStore, type StoreListener } from './object-store.ts';
@@ -13,6 +14,7 @@ import {
   isStreamingRefusal,
   type ReflectorHealth,
   StreamingIgnored,
+  versionIn,
 } from './reflector-decisions.ts';
 import type { Resource } from './resources.ts';
 
@@ -24,6 +26,8 @@ export interface ReflectorOptions<T extends KubeObject> {
   readonly log: Log;
   /** Strips what nobody reads before an object is kept; managedFields are stripped anyway. */
   readonly transform?: (object: T) => T;
+  /** What an object has to be to be taken, in place of what the kind has in object-shapes.ts. */
+  readonly shape?: Schema<object>;
   /**
    * Called when the way to the server breaks, breaks for another reason, or mends (undefined). Without
    * it these turns are logged.
@@ -46,7 +50,8 @@ const pageSize = 500;
  * The copy comes as a streaming list where the server offers it, else as a paged list, and is followed
  * by watches, each from the last resourceVersion seen; a lost connection therefore costs nothing but
  * the gap. Only when the server has forgotten that version (410), or does not know it, is everything
- * listed again, and then just the differences are told, deletions among them.
+ * listed again, and then just the differences are told, deletions among them. An object that makes no
+ * sense is no reason for that: the store leaves it out.
  *
  * `run` never ends by itself: whatever goes wrong is retried.
  */
@@ -66,7 +71,7 @@ export class Reflector<T extends KubeObject> {
 
   constructor(options: ReflectorOptions<T>) {
     this.#options = options;
-    this.#store = new ObjectStore<T>(options.log, options.transform);
+    this.#store = new ObjectStore<T>(options);
     const { promise, resolve } = Promise.withResolvers<void>();
     this.synced = promise;
     this.#markSynced = resolve;
@@ -140,7 +145,7 @@ export class Reflector<T extends KubeObject> {
         else if (endsInitialEvents(event)) {
           complete = true;
           patience[Symbol.dispose]();
-          this.#replace([...initial.values()], event.object.metadata.resourceVersion ?? '');
+          this.#replace(initial, versionIn(event) ?? '');
           this.#worked();
           initial.clear();
         } else {
@@ -160,21 +165,24 @@ export class Reflector<T extends KubeObject> {
 
   async #list(signal: AbortSignal): Promise<void> {
     const { api, resource, query } = this.#options;
-    const items: T[] = [];
+    const list = new Map<string, T>();
+    const collect = (items: readonly T[]) => {
+      for (const object of items) this.#store.collect(list, { type: 'ADDED', object });
+    };
     let page = await api.list(resource, { ...query, limit: pageSize }, signal);
-    items.push(...page.items);
+    collect(page.items);
     while (page.continue) {
       try {
         page = await api.list(resource, { ...query, limit: pageSize, continue: page.continue }, signal);
       } catch (error) {
         if (!isExpired(error)) throw error;
         // The snapshot that the pages come from is gone: one request has no such trouble.
-        items.length = 0;
+        list.clear();
         page = await api.list(resource, { ...query }, signal);
       }
-      items.push(...page.items);
+      collect(page.items);
     }
-    this.#replace(items, page.resourceVersion);
+    this.#replace(list, page.resourceVersion);
   }
 
   async #watch(resourceVersion: string, signal: AbortSignal): Promise<void> {
@@ -203,13 +211,12 @@ export class Reflector<T extends KubeObject> {
 
   #apply(event: WatchEvent<T>): void {
     this.#store.apply(event);
-    const { resourceVersion } = event.object.metadata;
-    if (resourceVersion) this.#resourceVersion = resourceVersion;
+    this.#resourceVersion = versionIn(event) ?? this.#resourceVersion;
     this.#worked();
   }
 
-  #replace(items: readonly T[], resourceVersion: string): void {
-    this.#store.replace(items);
+  #replace(list: ReadonlyMap<string, T>, resourceVersion: string): void {
+    this.#store.replace(list);
     this.#resourceVersion = resourceVersion;
     // The failures still count: where lists succeed and watches do not, the pauses must grow.
     this.#mended();

@@ -1,5 +1,6 @@
 import type { KubeObject, Status } from '../api/meta-v1.ts';
 import { AgentError } from '../lib/errors.ts';
+import { integer, isRecord, list, object, string } from '../lib/schema.ts';
 import { ApiError, type WatchEvent } from './kube-api.ts';
 
 /** Objects are at most a few MiB in etcd; JSON makes them somewhat larger. */
@@ -51,34 +52,29 @@ export class LineSplitter {
   }
 }
 
-/** One line of a watch. Throws ApiError for an ERROR event, AgentError for anything that is no watch event. */
+/**
+ * One line of a watch, with whatever it has for a type and an object: who follows the watch looks at them. Throws
+ * ApiError for an ERROR event, AgentError for what is no JSON: the rest of a line that was cut.
+ */
 export function decodeWatchEvent<T extends KubeObject>(line: string): WatchEvent<T> {
   const event = parseEvent(line);
-  switch (event.type) {
-    case 'ADDED':
-    case 'MODIFIED':
-    case 'DELETED':
-      return { type: event.type, object: event.object as T };
-    case 'BOOKMARK':
-      return { type: 'BOOKMARK', object: event.object as KubeObject };
-    case 'ERROR':
-      throw apiErrorOf(event.object as Status);
-    default:
-      throw notAnEvent(line);
-  }
+  if (event.type !== 'ERROR') return event as WatchEvent<T>;
+  throw apiErrorOf(isRecord(event.object) ? (event.object as unknown as Status) : noStatus);
 }
 
-function parseEvent(line: string): { type: string; object: object } {
-  let event: unknown;
+function parseEvent(line: string): { readonly type: unknown; readonly object: unknown } {
   try {
-    event = JSON.parse(line);
+    const event: unknown = JSON.parse(line);
+    return isRecord(event) ? { type: event['type'], object: event['object'] } : { type: undefined, object: undefined };
   } catch {
     throw notAnEvent(line);
   }
-  const { type, object } = (event ?? {}) as { type?: unknown; object?: unknown };
-  if (typeof type !== 'string' || typeof object !== 'object' || object === null) throw notAnEvent(line);
-  return { type, object };
 }
+
+const noStatus: Status = {
+  kind: 'Status',
+  message: 'the API server ended the watch with an error that it does not name',
+};
 
 function notAnEvent(line: string): AgentError {
   const length = Buffer.byteLength(line);
@@ -88,8 +84,9 @@ function notAnEvent(line: string): AgentError {
   });
 }
 
-/** The error a Status object stands for; `httpStatus` counts where the Status has no code. */
-export function apiErrorOf(status: Status, httpStatus = 500, retryAfterMs?: number): ApiError {
+/** The error a Status object stands for, as far as it makes sense; `httpStatus` counts where the Status has no code. */
+export function apiErrorOf(given: Status, httpStatus = 500, retryAfterMs?: number): ApiError {
+  const status = readStatus(given);
   const seconds = status.details?.retryAfterSeconds;
   const wait = retryAfterMs ?? (seconds ? seconds * 1000 : undefined);
   return new ApiError(
@@ -102,3 +99,14 @@ export function apiErrorOf(status: Status, httpStatus = 500, retryAfterMs?: numb
     wait === undefined ? {} : { retryAfterMs: wait },
   );
 }
+
+const causes = list(object({ reason: string, message: string, field: string }));
+const statusShape = object({
+  message: string,
+  reason: string,
+  code: integer(100, 599),
+  details: object({ name: string, kind: string, uid: string, retryAfterSeconds: integer(0, 86_400), causes }),
+});
+
+const readStatus = (given: unknown): Omit<Status, 'kind'> =>
+  (statusShape.read(given, [], () => {}) ?? {}) as Omit<Status, 'kind'>;

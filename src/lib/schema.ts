@@ -12,6 +12,8 @@ export interface Complaint {
   readonly path: SourcePath;
   readonly message: string;
   readonly hint?: string;
+  /** The value is a word, as it should be, but none of those that are known. */
+  readonly isWord?: true;
 }
 
 export type Complain = (complaint: Complaint) => void;
@@ -97,7 +99,8 @@ export function oneOf<const T extends string>(...words: readonly T[]): Schema<T>
       if (found !== undefined) return found;
       const meant = typeof value === 'string' ? didYouMean(value, words) : undefined;
       const hint = meant ? { hint: `did you mean ${meant}?` } : {};
-      complain({ about: 'value', path, message: `${quote(value)} is not ${expects}`, ...hint });
+      const word = typeof value === 'string' ? { isWord: true as const } : {};
+      complain({ about: 'value', path, message: `${quote(value)} is not ${expects}`, ...hint, ...word });
       return undefined;
     },
   };

@@ -67,7 +67,7 @@ export class NodeController {
 
   constructor(parts: NodeControllerParts) {
     this.#parts = parts;
-    this.#store = new NodeStore(parts.settings.nodeName);
+    this.#store = new NodeStore(parts.settings.nodeName, parts.log);
   }
 
   /** The Node as last seen at the server; standalone, as we would register it. Undefined before, and while it is deleted. */

@@ -1,5 +1,8 @@
 import type { Node } from '../api/core-v1.ts';
+import { BadObjects } from '../kubeapi/bad-objects.ts';
 import { isExpired, type KubeApi } from '../kubeapi/kube-api.ts';
+import { readObject } from '../kubeapi/read-object.ts';
+import { versionIn } from '../kubeapi/reflector-decisions.ts';
 import { nodes } from '../kubeapi/resources.ts';
 import { type BackoffPolicy, backoffDelay, jittered } from '../lib/backoff.ts';
 import type { Clock } from '../lib/clock.ts';
@@ -16,10 +19,12 @@ const watchTimeoutSeconds = 300;
 export class NodeStore {
   readonly #name: string;
   readonly #listeners = new Set<(node: Node | undefined) => void>();
+  readonly #bad: BadObjects;
   #node: Node | undefined;
 
-  constructor(name: string) {
+  constructor(name: string, log: Log) {
     this.#name = name;
+    this.#bad = new BadObjects(log);
   }
 
   current(): Node | undefined {
@@ -31,8 +36,14 @@ export class NodeStore {
     return { [Symbol.dispose]: () => this.#listeners.delete(listener) };
   }
 
-  /** Takes a state of the Node; an older one of the same object is left aside. */
-  put(node: Node): void {
+  /** Takes a state of the Node; an older one of the same object is left aside, and so is one that makes no sense. */
+  put(written: Node): void {
+    const { about, object: node, faults } = readObject(nodes, written);
+    if (faults.length > 0) {
+      this.#bad.found(about, faults, this.#node !== undefined);
+      return;
+    }
+    this.#bad.mended(about);
     if (this.#node && isOlder(node, this.#node)) return;
     this.#set(node);
   }
@@ -72,7 +83,7 @@ export class NodeStore {
     if (version === undefined) {
       const list = await api.list(nodes, { ...query, resourceVersion: '0' }, signal);
       const [node] = list.items;
-      if (node) this.put(node);
+      if (node !== undefined) this.put(node);
       else this.delete();
       version = list.resourceVersion;
     }
@@ -83,9 +94,9 @@ export class NodeStore {
       allowWatchBookmarks: true,
     };
     for await (const event of api.watch(nodes, watch, signal)) {
-      version = event.object.metadata.resourceVersion ?? version;
-      if (event.type === 'DELETED') this.delete(event.object.metadata.uid);
-      else if (event.type !== 'BOOKMARK') this.put(event.object);
+      version = versionIn(event) ?? version;
+      if (event.type === 'DELETED') this.delete(readObject(nodes, event.object).object.metadata?.uid);
+      else if (event.type === 'ADDED' || event.type === 'MODIFIED') this.put(event.object);
     }
     return version;
   }

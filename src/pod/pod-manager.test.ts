@@ -229,3 +229,22 @@ test('an intent for a pod that has gone meanwhile does not wait for the next one
   manager.setFromFiles([pod()]);
   assert.equal(manager.get(uid)?.intent, undefined);
 });
+
+test('of two pods with one UID the first stays what it is, and the other is left out', () => {
+  const duplicates: string[] = [];
+  const manager = new PodManager(
+    () => 0,
+    () => {},
+    ({ metadata }, holder) => duplicates.push(`${metadata.name} ${holder.metadata.name}`),
+  );
+  manager.setFromFiles([pod({ name: 'file', uid: 'u2' })]);
+  manager.setFromApi('ns/p', pod());
+  manager.setFromApi('ns/other', pod({ name: 'other' }));
+  manager.setFromApi('ns/third', pod({ name: 'third', uid: 'u2' }));
+  manager.setFromApi('ns/other', undefined);
+  assert.deepEqual(
+    [...manager.all()].map((d) => `${d.uid} ${d.pod.metadata.name} ${d.source}`),
+    ['u2 file file', 'u1 p api'],
+  );
+  assert.deepEqual(duplicates, ['other p', 'third file']);
+});

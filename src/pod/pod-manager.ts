@@ -29,6 +29,9 @@ export interface MirrorPod {
 /** Whether what is wanted has changed, or only what the API server says of the pod: the echo of our own reports, mostly. */
 export type PodChange = 'desired' | 'status';
 
+/** A pod of the API server that is left out, because the UID is another one's. */
+export type DuplicateUid = (pod: Pod, holder: Pod) => void;
+
 /**
  * The desired truth: every pod that should be here, by UID, whichever source it came from, with the
  * mirror pods of static pods and the terminate intents beside it. Sources write, everyone reads; a
@@ -41,10 +44,12 @@ export class PodManager {
   readonly #intents = new Map<PodUid, TerminateIntent>();
   readonly #wake: (uid: PodUid, change: PodChange) => void;
   readonly #now: () => number;
+  readonly #duplicate: DuplicateUid;
 
-  constructor(now: () => number, wake: (uid: PodUid, change: PodChange) => void) {
+  constructor(now: () => number, wake: (uid: PodUid, change: PodChange) => void, duplicate: DuplicateUid = () => {}) {
     this.#now = now;
     this.#wake = wake;
+    this.#duplicate = duplicate;
   }
 
   get(uid: PodUid): DesiredPod | undefined {
@@ -82,7 +87,13 @@ export class PodManager {
     if (isMirrorPod(pod)) {
       this.#mirrors.set(key, { uid: mirrorPodUid(pod.metadata.uid), pod });
       this.#wakeStatic(key);
-    } else this.#set(podUid(pod.metadata.uid), pod, 'api');
+      return;
+    }
+    const uid = podUid(pod.metadata.uid);
+    const holder = this.#pods.get(uid);
+    // All that is known of a pod is known by its UID: two under one would take turns in tearing each other down.
+    if (holder && (holder.source !== 'api' || podKey(holder.pod) !== key)) this.#duplicate(pod, holder.pod);
+    else this.#set(uid, pod, 'api');
   }
 
   /** All pods of the manifest directory, as of now. */

@@ -88,6 +88,11 @@ export class WatchHub {
     );
   }
 
+  /** Sends a line, whatever it is, to the watches that match. */
+  sendRaw(match: FaultMatch, line: string): number {
+    return this.#each(match, (watch) => watch.sink.write(`${line}\n`));
+  }
+
   #each(match: FaultMatch | undefined, act: (watch: Watch) => void): number {
     const chosen = [...this.#open].filter((watch) => matchesFacts(match, watch.request.facts));
     for (const watch of chosen) act(watch);
