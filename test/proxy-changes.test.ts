@@ -207,7 +207,8 @@ for (const [what, ip, addresses] of [
     const exec: Exec = {
       run: async (file, args, options) => {
         const result = lab.exec.run(file, args, options);
-        const isOurs = file === 'conntrack' && !args.includes('--orig-dst') && args.includes(addresses.s1);
+        const words = `${args.join(' ')} ${options.input ?? ''}`.split(/\s+/);
+        const isOurs = file === 'conntrack' && words.includes(ip) && words.includes(addresses.s1);
         if (isOurs) await result.finally(() => cleaned.resolve());
         return result;
       },
@@ -225,10 +226,16 @@ for (const [what, ip, addresses] of [
     proxier.sourcesSynced();
     await proxier.syncOnce('change', never);
     assert.equal((await outside.ask('udp', ip, 30_053, 5_353)).from, 's1');
+    // The same port of another host is none of ours, whoever answers for it.
+    const elsewhere = what === 'IPv4' ? '198.51.100.9' : 'fd00:d::9';
+    const theirs = `-s ${elsewhere}1 -d ${elsewhere} --sport 999 --dport 30053 -r ${addresses.s1} -q ${elsewhere}1`;
+    const ends = `--reply-port-src ${udpPort} --reply-port-dst 999 -t 100`;
+    await lab.node(`conntrack -I -p udp ${theirs} ${ends}`);
     const stop = new AbortController();
     const running = proxier.run(stop.signal);
     proxier.onSliceChange('d/web-1', of('s2'));
     await cleaned.promise;
+    assert.match(await lab.node(`conntrack -L -f ${what.toLowerCase()} -p udp`), new RegExp(`dst=${elsewhere} `));
     assert.equal((await outside.ask('udp', ip, 30_053, 5_353)).from, 's2');
     stop.abort();
     await running;

@@ -43,7 +43,7 @@ const slice = (...names: (keyof typeof ips)[]): EndpointSlice => ({
   ports: ports.map(({ name, protocol, targetPort }) => ({ name, protocol, port: targetPort })),
 });
 
-/** What waits for conntrack(8) to have run with an argument. */
+/** What waits for conntrack(8) to have run with an argument, or with a command that has it. */
 const waiting = new Map<string, () => void>();
 const conntrackRanFor = (argument: string): Promise<void> => new Promise((resolve) => waiting.set(argument, resolve));
 
@@ -53,7 +53,8 @@ const announcing: Exec = {
     try {
       return await lab.exec.run(file, args, options);
     } finally {
-      if (file === 'conntrack') for (const argument of args) waiting.get(argument)?.();
+      const words = `${args.join(' ')} ${options.input ?? ''}`.split(/\s+/);
+      if (file === 'conntrack') for (const word of words) waiting.get(word)?.();
     }
   },
 };

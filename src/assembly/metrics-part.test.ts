@@ -104,6 +104,8 @@ test("the proxy's metrics", () => {
   healthAnswers({ health: new ProxyHealth(clock, 1), node: () => undefined, clock, registry: proxy });
   const shapes = [...served(proxy)].filter(([name]) => name.startsWith('kubeproxy_')).map((entry) => entry.join(' '));
   assert.deepEqual(shapes, [
+    'kubeproxy_conntrack_reconciler_deleted_entries_total counter ip_family',
+    'kubeproxy_conntrack_reconciler_sync_duration_seconds histogram ip_family',
     'kubeproxy_network_programming_duration_seconds histogram ip_family',
     'kubeproxy_proxy_healthz_total counter code',
     'kubeproxy_proxy_livez_total counter code',

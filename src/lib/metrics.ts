@@ -96,8 +96,13 @@ export class Counter {
   }
 
   inc(...labels: readonly string[]): void {
+    this.add(1, ...labels);
+  }
+
+  /** `amount`: not below 0. */
+  add(amount: number, ...labels: readonly string[]): void {
     const slot = this.#series.slot(labels);
-    this.#series.values[slot] = (this.#series.values[slot] ?? 0) + 1;
+    this.#series.values[slot] = (this.#series.values[slot] ?? 0) + amount;
   }
 
   /** Says that these labels exist, with nothing counted yet. */

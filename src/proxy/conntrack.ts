@@ -1,78 +1,80 @@
-import { networkInterfaces } from 'node:os';
 import type { Exec } from '../host/exec.ts';
 import { ExecError, isProgramMissing } from '../host/exec.ts';
 import type { Clock } from '../lib/clock.ts';
 import { errorFields } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
-import type { Route } from './route-services.ts';
+import { localAddresses } from './local-addresses.ts';
+import type { ConntrackMetrics } from './proxy-metrics.ts';
+import type { IpFamily } from './read-service.ts';
+import { rangeTest } from './read-service.ts';
 import { nodeAddress } from './route-services.ts';
 import type { StaleFlows, TrackedFlow } from './stale-flows.ts';
-import { staleAmong } from './stale-flows.ts';
+import { kindOf, staleAmong } from './stale-flows.ts';
 
 /** More than this many waiting kinds of flow: the oldest is left to its timeout (30 s for a UDP flow at rest). */
 const maxWaiting = 10_000;
 /** With more than this many waiting, one listing first finds out which of them have any flow at all. */
 const worthListing = 16;
+/** So many kinds are removed by one run of the program, which walks all flows for each. */
+const kindsPerRun = 256;
 const retryMs = 1_000;
 const maxTries = 3;
 
+/** Says of a flow that there is whether it is stale. */
+export type FlowTest = (flow: TrackedFlow, isNodeAddress: (ip: string) => boolean) => boolean;
+
+export interface ConntrackCleanerOptions {
+  readonly exec: Pick<Exec, 'run'>;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly family: IpFamily;
+  /** The addresses of the host that serve node ports, as CIDRs; default, and when there is none: all. */
+  readonly nodePortAddresses?: () => readonly string[];
+  readonly metrics?: ConntrackMetrics | undefined;
+}
+
 /**
  * EXECUTOR: removes entries of connection tracking that would keep a UDP client on an endpoint that is gone. TCP needs
- * none of this: its client notices and connects anew. Works through its queue on its own, behind the rules.
+ * none of this: its client notices and connects anew. Works through its queue on its own, behind the rules. A failure
+ * costs only time: flows end by their timeout once their clients are at rest.
  */
 export class ConntrackCleaner {
-  readonly #exec: Pick<Exec, 'run'>;
-  readonly #clock: Clock;
-  readonly #log: Log;
-  readonly #family: 'ipv4' | 'ipv6';
+  readonly #options: ConntrackCleanerOptions;
   readonly #waiting = new Map<string, StaleFlows>();
+  #tests: FlowTest[] = [];
   #wake: () => void = () => {};
-  /** How many came since the last listing. */
-  #unlisted = 0;
   #saidMissing = false;
+  /** Versions before 1.4.7 remove one kind at a time. */
+  #takesMany = true;
 
-  constructor(options: { exec: Pick<Exec, 'run'>; clock: Clock; log: Log; family: 'ipv4' | 'ipv6' }) {
-    this.#exec = options.exec;
-    this.#clock = options.clock;
-    this.#log = options.log;
-    this.#family = options.family;
+  constructor(options: ConntrackCleanerOptions) {
+    this.#options = options;
   }
 
   /** Queues; call it when the rules no longer lead there. */
   remove(stale: readonly StaleFlows[]): void {
-    this.#unlisted += stale.length;
     for (const flows of stale) {
-      this.#waiting.set(destinationOf(flows), flows);
+      this.#waiting.set(kindOf(flows), flows);
       if (this.#waiting.size <= maxWaiting) continue;
       for (const oldest of this.#waiting.keys()) {
         this.#waiting.delete(oldest);
         break;
       }
     }
+    if (stale.length > 0) this.#wake();
+  }
+
+  /** Queues the flows that the next look finds and that the test says so of, once. */
+  removeWhere(isStale: FlowTest): void {
+    this.#tests.push(isStale);
     this.#wake();
-  }
-
-  /** Queues what a start finds and `routeOf` does not lead to. A failure costs only time. */
-  async removeUnrouted(routeOf: (ip: string, port: number) => Route | undefined, signal: AbortSignal): Promise<void> {
-    const flows = (await this.#list(signal)) ?? [];
-    this.remove(staleAmong(flows, routeOf, hostAddresses()));
-  }
-
-  /** Queues the flows that there are now and `isStale` says so of. A failure costs only time. */
-  async removeWhere(isStale: (flow: TrackedFlow) => boolean, signal: AbortSignal): Promise<void> {
-    const flows = (await this.#list(signal)) ?? [];
-    this.remove(flows.filter(isStale).map(({ ip, port, answersFrom }) => ({ ip, port, endpoint: answersFrom })));
   }
 
   async run(signal: AbortSignal): Promise<void> {
     signal.addEventListener('abort', () => this.#wake(), { once: true });
     while (!signal.aborted) {
-      if (this.#unlisted > worthListing) await this.#dropIdle(signal);
-      const [next] = this.#waiting;
-      if (next) {
-        this.#waiting.delete(next[0]);
-        await this.#delete(next[1], signal);
-      } else {
+      if (this.#waiting.size + this.#tests.length > 0) await this.#pass(signal);
+      else {
         await new Promise<void>((resolve) => {
           this.#wake = resolve;
         });
@@ -80,84 +82,102 @@ export class ConntrackCleaner {
     }
   }
 
-  /** Forgets what has no flow, of a number too large to ask for one by one. A failure costs only time. */
-  async #dropIdle(signal: AbortSignal): Promise<void> {
-    const asked = [...this.#waiting.keys()];
-    this.#unlisted = 0;
-    const flows = await this.#list(signal);
-    if (!flows) return;
-    const found = new Set(flows.flatMap(destinationsOf));
-    for (const key of asked) {
-      const stale = this.#waiting.get(key);
-      if (stale && !found.has(key)) this.#waiting.delete(key);
-    }
+  async #pass(signal: AbortSignal): Promise<void> {
+    const { clock, family, metrics } = this.#options;
+    const startedAt = clock.monotonic();
+    const waiting = [...this.#waiting.values()];
+    const tests = this.#tests;
+    this.#waiting.clear();
+    this.#tests = [];
+    // By the port alone a flow to a node port cannot be told from one to another host.
+    const isVague = tests.length > 0 || waiting.some(({ ip }) => ip === nodeAddress);
+    const stale = isVague || waiting.length > worthListing ? await this.#find(waiting, tests, signal) : waiting;
+    const count = await this.#removeAll(stale, signal);
+    metrics?.deleted.add(count, family);
+    metrics?.duration.observe((clock.monotonic() - startedAt) / 1000, family);
   }
 
-  /** All UDP flows; undefined when they cannot be had, which has been logged. */
-  async #list(signal: AbortSignal): Promise<readonly TrackedFlow[] | undefined> {
-    try {
-      const options = { signal, timeoutMs: 30_000, maxOutputBytes: 256 * 1024 * 1024 };
-      return flowsIn((await this.#exec.run('conntrack', ['-L', '-f', this.#family, '-p', 'udp'], options)).stdout);
-    } catch (error) {
-      if (signal.aborted) return undefined;
-      if (isProgramMissing(error)) this.#sayMissing(error);
-      else this.#log.debug(errorFields(error), 'cannot list UDP flows');
-      return undefined;
-    }
+  /** Which flows there are of those that are asked for; none when they cannot be listed, which has been logged. */
+  async #find(
+    waiting: readonly StaleFlows[],
+    tests: readonly FlowTest[],
+    signal: AbortSignal,
+  ): Promise<readonly StaleFlows[]> {
+    const { exec, family, nodePortAddresses } = this.#options;
+    const listing = await this.#conntrack(['-L', ...ofFamily(family)], signal);
+    if (listing === undefined || signal.aborted) return [];
+    const isLocal = rangeTest(await localAddresses(exec, family, signal).catch(() => []), family);
+    const served = nodePortAddresses?.() ?? [];
+    const isServed = rangeTest(served, family);
+    const isNodeAddress = (ip: string) => isLocal(ip) && (served.length === 0 || isServed(ip));
+    const isStale = (flow: TrackedFlow) => tests.some((test) => test(flow, isNodeAddress));
+    return staleAmong(flowsIn(listing), waiting, isStale, isNodeAddress);
   }
 
-  async #delete(flows: StaleFlows, signal: AbortSignal): Promise<void> {
+  /** Returns how many flows there were. */
+  async #removeAll(stale: readonly StaleFlows[], signal: AbortSignal): Promise<number> {
+    let count = 0;
+    const commands = stale.map((flows) => conntrackArgs(flows, this.#options.family));
+    while (commands.length > 0 && !signal.aborted) {
+      const some = commands.splice(0, this.#takesMany ? kindsPerRun : 1);
+      const [first = []] = some;
+      const removed =
+        some.length === 1
+          ? await this.#conntrack(first, signal)
+          : await this.#conntrack(['-R', '-'], signal, some.map((args) => `${args.join(' ')}\n`).join(''));
+      if (some.length > 1 && !this.#takesMany) commands.unshift(...some);
+      count += removed?.match(/^udp\s/gm)?.length ?? 0;
+    }
+    return count;
+  }
+
+  /** What the program printed; undefined when it failed for good, which has been logged. */
+  async #conntrack(args: readonly string[], signal: AbortSignal, input?: string): Promise<string | undefined> {
+    const { exec, clock, log } = this.#options;
+    const options = { signal, timeoutMs: 30_000, maxOutputBytes: 256 * 1024 * 1024 };
     for (let tries = 1; !signal.aborted; tries++) {
       try {
-        await this.#exec.run('conntrack', conntrackArgs(flows, this.#family), { signal, timeoutMs: 10_000 });
-        return;
+        return (await exec.run('conntrack', args, input === undefined ? options : { ...options, input })).stdout;
       } catch (error) {
-        if (signal.aborted || isNothingFound(error)) return;
+        if (signal.aborted || isNothingFound(error)) return undefined;
         if (isProgramMissing(error)) return this.#sayMissing(error);
+        if (input !== undefined && isUnknownOption(error)) {
+          this.#takesMany = false;
+          return undefined;
+        }
         if (tries < maxTries) {
-          await this.#clock.sleep(retryMs, signal).catch(() => {});
+          await clock.sleep(retryMs, signal).catch(() => {});
           continue;
         }
-        this.#log.warn({ ...flows, ...errorFields(error) }, 'cannot remove stale UDP flows; they end by their timeout');
-        return;
+        const fields = { command: args.slice(0, 16).join(' '), ...errorFields(error) };
+        log.warn(fields, 'cannot remove stale UDP flows; they end by their timeout');
+        return undefined;
       }
     }
+    return undefined;
   }
 
-  #sayMissing(error: unknown): void {
-    this.#waiting.clear();
+  #sayMissing(error: unknown): undefined {
     if (this.#saidMissing) return;
     this.#saidMissing = true;
-    this.#log.warn(errorFields(error), 'UDP clients stay on endpoints that are gone until their flow times out');
+    this.#options.log.warn(
+      errorFields(error),
+      'UDP clients stay on endpoints that are gone until their flow times out',
+    );
   }
 }
+
+const ofFamily = (family: IpFamily): readonly string[] => ['-f', family === 'IPv4' ? 'ipv4' : 'ipv6', '-p', 'udp'];
 
 /**
  * Arguments for conntrack(8): flows sent to the virtual address whose answers come from the endpoint, or, when they
- * were never translated, would come from the virtual address itself.
+ * were never translated, would come from the virtual address itself. Not for `nodeAddress`.
  */
-export function conntrackArgs(flows: StaleFlows, family: 'ipv4' | 'ipv6'): readonly string[] {
+export function conntrackArgs(flows: StaleFlows, family: IpFamily): readonly string[] {
   const { ip, port } = flows.endpoint ?? flows;
-  const address = (option: string, value: string) => (value === nodeAddress ? [] : [option, value]);
-  const to = [...address('--orig-dst', flows.ip), '--orig-port-dst', String(flows.port)];
-  const from = [...address('--reply-src', ip), '--reply-port-src', String(port)];
-  return ['-D', '-f', family, '-p', 'udp', ...to, ...from];
+  const to = ['--orig-dst', flows.ip, '--orig-port-dst', String(flows.port)];
+  return ['-D', ...ofFamily(family), ...to, '--reply-src', ip, '--reply-port-src', String(port)];
 }
-
-const destinationOf = ({ ip, port, endpoint }: StaleFlows): string => {
-  const from = endpoint ?? { ip, port };
-  return `${ip} . ${port} > ${from.ip} . ${from.port}`;
-};
-
-/** All that a flow may be waited for as. */
-const destinationsOf = ({ ip, port, answersFrom }: TrackedFlow): readonly string[] => {
-  const from = `${answersFrom.ip} . ${answersFrom.port}`;
-  return [
-    `${ip} . ${port} > ${from}`,
-    `${nodeAddress} . ${port} > ${from}`,
-    `${nodeAddress} . ${port} > ${nodeAddress} . ${answersFrom.port}`,
-  ];
-};
 
 /** The flows in the output of `conntrack -L`. */
 export function flowsIn(output: string): readonly TrackedFlow[] {
@@ -169,9 +189,9 @@ export function flowsIn(output: string): readonly TrackedFlow[] {
   }));
 }
 
-const hostAddresses = (): ReadonlySet<string> =>
-  new Set(Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map(({ address }) => address)));
-
 /** conntrack exits with 1 when there was nothing to delete. */
 const isNothingFound = (error: unknown): boolean =>
   error instanceof ExecError && error.exitCode === 1 && /\b0 flow entries/.test(error.stderr);
+
+/** It exits with 2 when it does not know what it is asked for. */
+const isUnknownOption = (error: unknown): boolean => error instanceof ExecError && error.exitCode === 2;

@@ -294,3 +294,40 @@ test('packets to loopback addresses are let in only behind the rule that keeps s
     'sysctl -q -w net.ipv4.conf.all.route_localnet=1, guarded',
   ]);
 });
+
+test('a start does not wait for the flows that there are, and removes those that are stale by then', async () => {
+  const nft = new FakeNft();
+  const listing = Promise.withResolvers<string>();
+  const asked = Promise.withResolvers<void>();
+  const removed = Promise.withResolvers<string>();
+  const exec: Exec = {
+    run: async (file, args, options) => {
+      if (file === 'nft') return nft.run(file, args, options);
+      if (args[0] === '-L') asked.resolve();
+      if (args[0] === '-D') removed.resolve(args.join(' '));
+      if (args[0] === '-R') removed.resolve(options.input ?? '');
+      return { stdout: args[0] === '-L' ? await listing.promise : '', stderr: '' };
+    },
+  };
+  const settings = { masqueradeAll: false, clusterCidrs: [], masqueradeBit: 14 };
+  const proxier = new Proxier({ exec, clock: new FakeClock(), log: silentLog, nodeName: 'here', ...settings });
+  proxier.onServiceChange('d/web', service('web', '10.96.0.1'));
+  proxier.onSliceChange('d/web-1', slice('web', two.web));
+  proxier.sourcesSynced();
+  await proxier.syncOnce('change', never);
+  assert.deepEqual(trace(nft), { verdict: 'forward', endpoints: both });
+  const end = new AbortController();
+  const done = proxier.run(end.signal);
+  await asked.promise;
+  proxier.onSliceChange('d/web-1', slice('web', ['10.244.0.5', '10.244.0.7']));
+  await proxier.syncOnce('change', never);
+  const flow = (to: string) =>
+    `udp 17 9 src=1.2.3.4 dst=10.96.0.1 sport=9 dport=53 src=${to} dst=1.2.3.4 sport=5353 dport=9\n`;
+  listing.resolve(['10.244.0.5', '10.244.0.7', '10.244.0.99'].map(flow).join(''));
+  assert.equal(
+    (await removed.promise).trim(),
+    '-D -f ipv4 -p udp --orig-dst 10.96.0.1 --orig-port-dst 53 --reply-src 10.244.0.99 --reply-port-src 5353',
+  );
+  end.abort();
+  await done;
+});

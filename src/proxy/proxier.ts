@@ -26,7 +26,7 @@ import { readSlice } from './read-slice.ts';
 import { routeLoopback } from './route-loopback.ts';
 import { frontendKey } from './route-services.ts';
 import type { StaleFlows } from './stale-flows.ts';
-import { staleFlows, stillStale } from './stale-flows.ts';
+import { isUnrouted, staleFlows, stillStale } from './stale-flows.ts';
 import type { TraceFacts } from './trace-target.ts';
 import { TriggerTimes } from './trigger-times.ts';
 import type { Withdrawn } from './withdraw.ts';
@@ -126,7 +126,14 @@ export class Proxier {
     this.#exec = exec;
     this.#rules = this.#withFacts({ family: this.#family, masqueradeAll, masqueradeBit });
     this.#backend = options.backend ?? new NftBackend({ exec, log });
-    this.#cleaner = new ConntrackCleaner({ exec, clock, log, family: this.#family === 'IPv4' ? 'ipv4' : 'ipv6' });
+    this.#cleaner = new ConntrackCleaner({
+      exec,
+      clock,
+      log,
+      family: this.#family,
+      metrics: options.metrics?.conntrack,
+      nodePortAddresses: () => this.#rules.nodePortAddresses,
+    });
     const { minSyncPeriodMs: minIntervalMs = 10, syncPeriodMs: maxIntervalMs = 30_000 } = options;
     const policy = { minIntervalMs, maxIntervalMs, backoff };
     this.#runner = new BoundedRunner({ clock, policy, step: (cause, signal) => this.syncOnce(cause, signal) });
@@ -232,6 +239,12 @@ export class Proxier {
     return this.#passes.begun > 0;
   }
 
+  /** Routes what is known and tells no kernel: where only a plan is wanted. */
+  rehearse(): void {
+    this.#passes = { begun: this.#passes.begun + 1, ended: this.#passes.ended + 1 };
+    this.#known.reroute(this.#facts.zone);
+  }
+
   /** Runs until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     const backend = this.#backend.run(signal, () => this.#runner.poke());
@@ -283,7 +296,7 @@ export class Proxier {
     // Only now do the rules lead elsewhere: a flow that was removed earlier would come back as it was.
     this.#cleaner.remove(stillStale(this.#stale, routeOf));
     this.#stale = [];
-    if (!this.#isSynced) await this.#cleaner.removeUnrouted(routeOf, signal);
+    if (!this.#isSynced) this.#cleaner.removeWhere((flow, isNodeAddress) => isUnrouted(flow, routeOf, isNodeAddress));
     this.#isSynced = true;
     if (!this.#routesLoopback && this.#rules.localhostNodePorts && this.#known.routes.hasNodePorts) {
       this.#routesLoopback = true;

@@ -13,8 +13,16 @@ export interface ProxyMetrics {
   readonly lastQueued: Gauge;
   /** Its name says the mode: see `syncFailures`. */
   readonly failures?: Counter;
+  readonly conntrack: ConntrackMetrics;
   readonly serviceChanges: Counter;
   readonly endpointChanges: Counter;
+}
+
+/** Of stale UDP flows. */
+export interface ConntrackMetrics {
+  readonly deleted: Counter;
+  /** Of a pass over those that wait. */
+  readonly duration: Histogram;
 }
 
 export function proxyMetrics(registry: Registry): ProxyMetrics {
@@ -40,6 +48,14 @@ export function proxyMetrics(registry: Registry): ProxyMetrics {
     }),
     lastSync: gauge('sync_proxy_rules_last_timestamp_seconds', 'When the kernel was last in step.'),
     lastQueued: gauge('sync_proxy_rules_last_queued_timestamp_seconds', 'When something last changed.'),
+    conntrack: {
+      deleted: registry.counter({
+        name: name('conntrack_reconciler_deleted_entries_total'),
+        help: 'UDP flows that were removed because they led to an endpoint that is gone.',
+        labels,
+      }),
+      duration: sync('conntrack_reconciler_sync', 'How long it took to remove such flows.'),
+    },
     serviceChanges: registry.counter({
       name: name('sync_proxy_rules_service_changes_total'),
       help: 'Changes of Services that were seen.',

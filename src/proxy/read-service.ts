@@ -210,14 +210,17 @@ interface Range {
 }
 
 /** Whether an address is in one of some CIDRs of its family. */
-export function inRanges(ip: string, cidrs: readonly string[]): boolean {
-  const type = isIPv4(ip) ? 'ipv4' : 'ipv6';
+export const inRanges = (ip: string, cidrs: readonly string[]): boolean => rangeTest(cidrs, familyOf(ip))(ip);
+
+/** The same for many addresses of one family. */
+export function rangeTest(cidrs: readonly string[], family: IpFamily): (ip: string) => boolean {
+  const type = family === 'IPv4' ? 'ipv4' : 'ipv6';
   const list = new BlockList();
   for (const cidr of cidrs) {
     const [address = '', length] = cidr.split('/');
     list.addSubnet(address, Number(length), type);
   }
-  return list.check(ip, type);
+  return (ip) => list.check(ip, type);
 }
 
 /** The address as nft spells it, or undefined when it is none of the family. */

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { PortProtocol } from '../api/core-v1.ts';
 import type { Route } from './route-services.ts';
 import type { StaleFlows } from './stale-flows.ts';
-import { staleAmong, staleFlows, stillStale } from './stale-flows.ts';
+import { isUnrouted, staleAmong, staleFlows, stillStale } from './stale-flows.ts';
 import { relayAddress } from './userspace/compile-portals.ts';
 
 const at = (number: number) => ({ ip: `10.244.0.${number}`, port: 5353 });
@@ -71,13 +71,31 @@ test('of the flows that a start finds, those that no route leads to are stale', 
     flow('198.51.100.1', 30053, at(9)),
     flow('10.96.0.1', 53, { ip: relayAddress.IPv4, port: 40_000 }),
   ];
-  const found = staleAmong([...kept, ...gone], (ip, port) => routes.get(`${ip} ${port}`), new Set(['192.0.2.1']));
-  assert.deepEqual(found, [
-    to(at(2)),
-    to(undefined),
-    { ip: '10.96.0.2', port: 53, endpoint: at(1) },
-    { ip: '192.0.2.1', port: 30053, endpoint: at(2) },
-  ]);
+  const routeOf = (ip: string, port: number) => routes.get(`${ip} ${port}`);
+  const found = [...kept, ...gone].filter((one) => isUnrouted(one, routeOf, (ip) => ip === '192.0.2.1'));
+  assert.deepEqual(found, gone);
+});
+
+test('of the flows to the number of a node port, those to addresses of the node alone are removed', () => {
+  const flow = (ip: string, answersFrom: { ip: string; port: number }) => ({ ip, port: 30053, answersFrom });
+  const own = (ip: string) => ({ ip, port: 30053 });
+  const flows = [
+    flow('192.0.2.1', own('192.0.2.1')),
+    flow('192.0.2.1', own('192.0.2.1')),
+    flow('127.0.0.1', own('127.0.0.1')),
+    flow('192.0.2.1', at(1)),
+    flow('192.0.2.1', at(2)),
+    flow('198.51.100.1', own('198.51.100.1')),
+    flow('198.51.100.1', at(1)),
+  ];
+  const isNodeAddress = (ip: string) => ip === '192.0.2.1' || ip === '127.0.0.1';
+  const among = (endpoint: StaleFlows['endpoint']) =>
+    staleAmong(flows, [{ ip: '*', port: 30053, endpoint }], () => false, isNodeAddress);
+  assert.deepEqual(
+    among(undefined).map(({ ip, endpoint }) => [ip, endpoint]),
+    ['192.0.2.1', '127.0.0.1'].map((ip) => [ip, own(ip)]),
+  );
+  assert.deepEqual(among(at(1)), [{ ip: '192.0.2.1', port: 30053, endpoint: at(1) }]);
 });
 
 test('an endpoint that came back before the kernel heard of its leave keeps its flows', () => {

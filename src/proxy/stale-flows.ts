@@ -47,23 +47,53 @@ export function stillStale(
 }
 
 /**
- * Which of the flows that a start finds are stale by the routes that hold now: endpoints that went while nobody
- * looked. A flow to a node port's number is ours only at an address of this host, and when it was translated: any other
- * may be anybody's, and is left alone; so is one to a relay, which has all endpoints behind it.
+ * Whether a flow that a start finds is stale by the routes that hold now: its endpoint went while nobody looked. One to
+ * a node port's number is ours only at an address that serves node ports, and when it was translated: any other may be
+ * anybody's, and is left alone; so is one to a relay, which has all endpoints behind it.
+ */
+export function isUnrouted(
+  { ip, port, answersFrom }: TrackedFlow,
+  routeOf: (ip: string, port: number) => Route | undefined,
+  isNodeAddress: (ip: string) => boolean,
+): boolean {
+  const isTranslated = answersFrom.ip !== ip || answersFrom.port !== port;
+  const route = routeOf(ip, port) ?? (isTranslated && isNodeAddress(ip) ? routeOf(nodeAddress, port) : undefined);
+  if (!route || isRelay(answersFrom.ip)) return false;
+  const targets = targetsOf(route);
+  return !targets.has(keyOf(answersFrom)) && (isTranslated || targets.size > 0);
+}
+
+/** Names flows of one kind. */
+export function kindOf({ ip, port, endpoint }: StaleFlows): string {
+  const from = endpoint ?? { ip, port };
+  return `${ip} ${port} ${from.ip} ${from.port}`;
+}
+
+/**
+ * Of the flows that there are, which ones to remove: those of a kind that has gone stale, and those that `isStale` says
+ * so of; by kind, and each to an address of its own.
  */
 export function staleAmong(
   flows: Iterable<TrackedFlow>,
-  routeOf: (ip: string, port: number) => Route | undefined,
-  hostAddresses: ReadonlySet<string>,
+  gone: Iterable<StaleFlows>,
+  isStale: (flow: TrackedFlow) => boolean,
+  isNodeAddress: (ip: string) => boolean,
 ): readonly StaleFlows[] {
-  return [...flows].flatMap(({ ip, port, answersFrom }): readonly StaleFlows[] => {
-    const isTranslated = answersFrom.ip !== ip || answersFrom.port !== port;
-    const route = routeOf(ip, port) ?? (isTranslated && hostAddresses.has(ip) ? routeOf(nodeAddress, port) : undefined);
-    if (!route || isRelay(answersFrom.ip)) return [];
-    const targets = targetsOf(route);
-    if (targets.has(keyOf(answersFrom)) || (!isTranslated && targets.size === 0)) return [];
-    return [{ ip, port, endpoint: isTranslated ? answersFrom : undefined }];
-  });
+  const kinds = new Set([...gone].map(kindOf));
+  const found = new Map<string, StaleFlows>();
+  for (const flow of flows) {
+    const { ip, port, answersFrom } = flow;
+    const kind = { ip, port, endpoint: answersFrom };
+    const key = kindOf(kind);
+    if (found.has(key)) continue;
+    // What was never translated goes by the node's address on both sides.
+    const source =
+      answersFrom.ip === ip && answersFrom.port === port ? { ...answersFrom, ip: nodeAddress } : answersFrom;
+    const isGone =
+      kinds.has(key) || (kinds.has(kindOf({ ip: nodeAddress, port, endpoint: source })) && isNodeAddress(ip));
+    if (isGone || isStale(flow)) found.set(key, kind);
+  }
+  return [...found.values()];
 }
 
 function targetsOf(route: Route | undefined): ReadonlyMap<string, Target> {

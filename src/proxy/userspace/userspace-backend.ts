@@ -67,7 +67,7 @@ export class UserspaceBackend implements Backend {
     this.#rules = new PortalRulesInKernel(exec, family);
     this.#otherVariant = new OtherVariant({ exec, log, family, remove: removePortals });
     this.#relays = new RelaySet(sockets ?? new HostSockets({ clock, log }), relayAddress[family]);
-    this.#cleaner = new ConntrackCleaner({ exec, clock, log, family: family === 'IPv4' ? 'ipv4' : 'ipv6' });
+    this.#cleaner = new ConntrackCleaner({ exec, clock, log, family });
   }
 
   async sync(wish: Wish, context: { readonly cause: RunCause; readonly signal: AbortSignal }): Promise<SyncOutcome> {
@@ -141,7 +141,7 @@ export class UserspaceBackend implements Backend {
     if (!known) await this.#otherVariant.leave(this.#variant, signal);
     if (writes > 0 && cause === 'periodic') this.#log.warn({}, 'another program changed the rules; repaired');
     this.#cleanUp(all, relays);
-    if (!this.#isAdopted) await this.#cleaner.removeWhere((flow) => this.#isLost(flow), signal);
+    if (!this.#isAdopted) this.#cleaner.removeWhere((flow) => this.#isLost(flow));
     this.#isAdopted = true;
     if (errors.length > 0) throw notOpen(errors);
     return { isFull: !known, writes };
