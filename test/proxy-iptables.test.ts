@@ -120,6 +120,7 @@ const settings: Record<string, object> = {
     ...{ clusterCidrs: ['10.244.3.7/17', '10.244.128.0/17', 'fd00:10::1/33', 'fd00:11::/32'], masqueradeBit: 31 },
     traffic: { nodePortAddresses: ['192.0.2.7/24', '127.0.0.0/8', 'fd00:c::7/64', '::1/128'] },
   },
+  'node ports nowhere yet': { traffic: { nodePortAddresses: ['0.0.0.0/32', '::/128'] } },
   'pods known by their interfaces': {
     traffic: { detectLocalMode: 'InterfaceNamePrefix', interfaceNamePrefix: 'veth' },
   },

@@ -38,11 +38,19 @@ const addresses: Record<string, [string[], 'IPv4' | 'IPv6', string[]]> = {
   'ranges of the other family alone are everywhere': [['192.0.2.0/24'], 'IPv6', []],
   'primary is the first of the family': [['primary'], 'IPv4', ['192.0.2.1/32']],
   'primary of IPv6': [['primary'], 'IPv6', ['fd01::1/128']],
+  'primary and all is everywhere': [['primary', 'all'], 'IPv4', []],
   'a range and what lies in it': [['192.0.2.0/24', 'primary', 'localhost'], 'IPv4', ['127.0.0.0/8', '192.0.2.0/24']],
 };
 for (const [sentence, [wanted, family, ranges]] of Object.entries(addresses)) {
   test(`node ports: ${sentence}`, () => assert.deepEqual(nodePortRanges(wanted, facts, family), ranges));
 }
+
+test('node ports: a primary address that is not known is nowhere', () => {
+  const unknown = { ...facts, addresses: ['192.0.2.1'] };
+  assert.deepEqual(nodePortRanges(['primary'], unknown, 'IPv6'), ['::/128']);
+  assert.deepEqual(nodePortRanges(['primary', '2001:db8::/64'], unknown, 'IPv6'), ['2001:db8::/64']);
+  assert.deepEqual(nodePortRanges(['primary'], nodeFactsOf(undefined), 'IPv4'), ['0.0.0.0/32']);
+});
 
 test('of a node its zone, pod ranges and inner addresses count', () => {
   const node = {

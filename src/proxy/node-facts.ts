@@ -65,21 +65,30 @@ function inCidrs(cidrs: readonly string[], family: IpFamily): LocalTraffic | und
   return disjoint.length > 0 ? { cidrs: disjoint } : undefined;
 }
 
-/** The node's addresses that serve node ports, as disjoint CIDRs of the family; none: every one. */
-export function nodePortRanges(
-  wanted: readonly string[],
-  { addresses }: NodeFacts,
-  family: IpFamily,
-): readonly string[] {
+/** Only the first of each family: a node may have more, and a Service shall not answer on those. */
+const primaryOf = ({ addresses }: NodeFacts, family: IpFamily): string | undefined =>
+  addresses.find((ip) => (family === 'IPv4' ? isIPv4(ip) : isIPv6(ip)));
+
+/** Whether node ports are for the node's primary address, and that is not known. */
+export const lacksPrimary = (wanted: readonly string[], facts: NodeFacts, family: IpFamily): boolean =>
+  wanted.includes('primary') && !wanted.includes('all') && primaryOf(facts, family) === undefined;
+
+/** No packet is ever sent there. */
+const nowhere: Readonly<Record<IpFamily, string>> = { IPv4: '0.0.0.0/32', IPv6: '::/128' };
+
+/**
+ * The node's addresses that serve node ports, as disjoint CIDRs of the family; none: every one. A primary address that
+ * is not known, or that the node does not have in the family, stands for no address at all.
+ */
+export function nodePortRanges(wanted: readonly string[], facts: NodeFacts, family: IpFamily): readonly string[] {
   const loopback = family === 'IPv4' ? '127.0.0.0/8' : '::1/128';
-  const isOurs = family === 'IPv4' ? isIPv4 : isIPv6;
   if (wanted.includes('all')) return [];
+  const primary = primaryOf(facts, family);
   const cidrs = wanted.flatMap((one): readonly string[] => {
     if (one === 'localhost') return [loopback];
     if (one !== 'primary') return [one];
-    // Only the first of each family: a node may have more, and a Service shall not answer on those.
-    const primary = addresses.find((ip) => isOurs(ip));
     return primary === undefined ? [] : [`${canonicalIp(primary, family)}/${family === 'IPv4' ? 32 : 128}`];
   });
-  return disjointRanges(cidrs, family, () => {});
+  const ranges = disjointRanges(cidrs, family, () => {});
+  return ranges.length === 0 && wanted.includes('primary') ? [nowhere[family]] : ranges;
 }

@@ -331,3 +331,77 @@ test('a start does not wait for the flows that there are, and removes those that
   end.abort();
   await done;
 });
+
+const nodePortOnPrimary = { traffic: { nodePortAddresses: ['primary'] } };
+const nodeAt = (address: string) => ({
+  metadata: { name: 'here' },
+  status: { addresses: [{ type: 'InternalIP', address }] },
+});
+
+/** A proxier for node ports on the primary address that has been told of a Service, and not of its node. */
+function untoldOfNode(nft: FakeNft, clock: FakeClock, settings: object = {}): Proxier {
+  const proxier = newProxier(nft, silentLog, { ...nodePortOnPrimary, clock, ...settings });
+  const spec = {
+    ...service('web', '10.96.0.1').spec,
+    type: 'NodePort',
+    ports: [{ port: 80, nodePort: 30_080 }],
+  } as const;
+  proxier.onServiceChange('d/web', { ...service('web', '10.96.0.1'), spec });
+  proxier.onSliceChange('d/web-1', {
+    ...slice('web', two.web),
+    ports: [{ name: '', port: 8080, protocol: 'TCP' }],
+  });
+  proxier.sourcesSynced();
+  return proxier;
+}
+
+const toNodePort = (nft: FakeNft, destination: string): string => {
+  const nodeAddresses = ['192.0.2.1', '192.0.2.7'];
+  return trace(nft, { destination, port: 30_080, nodeAddresses }).verdict;
+};
+
+test('node ports on the primary address: the first rules wait for the node, and are right at once', async () => {
+  const nft = new FakeNft();
+  const proxier = untoldOfNode(nft, new FakeClock());
+  const stop = new AbortController();
+  const done = proxier.run(stop.signal);
+  await proxier.syncOnce('change', never);
+  assert.equal(nft.scripts.length, 0);
+  proxier.onNodeChange({ metadata: { name: 'here' } });
+  await proxier.syncOnce('change', never);
+  assert.equal(nft.scripts.length, 0);
+  proxier.onNodeChange(nodeAt('192.0.2.1'));
+  await proxier.synced;
+  assert.deepEqual([toNodePort(nft, '192.0.2.1'), toNodePort(nft, '192.0.2.7')], ['forward', 'untouched']);
+  stop.abort();
+  await done;
+});
+
+test('node ports on the primary address: after a while all else is served, and they are once the node is known', async () => {
+  const nft = new FakeNft();
+  const clock = new FakeClock();
+  const proxier = untoldOfNode(nft, clock);
+  const stop = new AbortController();
+  const done = proxier.run(stop.signal);
+  await clock.advance(10_000);
+  await proxier.synced;
+  assert.equal(trace(nft).verdict, 'forward');
+  assert.deepEqual([toNodePort(nft, '192.0.2.1'), toNodePort(nft, '192.0.2.7')], ['untouched', 'untouched']);
+  proxier.onNodeChange(nodeAt('192.0.2.1'));
+  await proxier.syncOnce('change', never);
+  assert.deepEqual([toNodePort(nft, '192.0.2.1'), toNodePort(nft, '192.0.2.7')], ['forward', 'untouched']);
+  stop.abort();
+  await done;
+});
+
+test('node ports on the primary address: a node without one of the family is not waited for', async () => {
+  const nft = new FakeNft();
+  const proxier = untoldOfNode(nft, new FakeClock());
+  const stop = new AbortController();
+  const done = proxier.run(stop.signal);
+  proxier.onNodeChange(nodeAt('2001:db8::1'));
+  await proxier.synced;
+  assert.deepEqual([trace(nft).verdict, toNodePort(nft, '192.0.2.1')], ['forward', 'untouched']);
+  stop.abort();
+  await done;
+});

@@ -17,9 +17,10 @@ import type { HealthCheck } from './health-checks.ts';
 import { KnownServices } from './known-services.ts';
 import { NftBackend } from './nftables/nft-backend.ts';
 import type { NodeFacts, TrafficConfig } from './node-facts.ts';
-import { detectLocal, nodeFactsOf, nodePortRanges } from './node-facts.ts';
+import { detectLocal, lacksPrimary, nodeFactsOf, nodePortRanges } from './node-facts.ts';
 import type { ProxyHealth } from './proxy-health.ts';
 import type { ProxyMetrics } from './proxy-metrics.ts';
+import { measureSync } from './proxy-metrics.ts';
 import type { IpFamily, ServiceInfo } from './read-service.ts';
 import { canonicalIp, readService } from './read-service.ts';
 import { readSlice } from './read-slice.ts';
@@ -27,6 +28,7 @@ import { routeLoopback } from './route-loopback.ts';
 import { frontendKey } from './route-services.ts';
 import type { StaleFlows } from './stale-flows.ts';
 import { isUnrouted, staleFlows, stillStale } from './stale-flows.ts';
+import { StartGate } from './start-gate.ts';
 import type { TraceFacts } from './trace-target.ts';
 import { TriggerTimes } from './trigger-times.ts';
 import type { Withdrawn } from './withdraw.ts';
@@ -96,7 +98,7 @@ export class Proxier {
   readonly #healthChecks = new Map<string, HealthCheck>();
   readonly #healthChecksChanged: () => void;
   #stale: StaleFlows[] = [];
-  #sourcesSynced = false;
+  readonly #gate: StartGate;
   #soon: Disposable | undefined;
   #isSynced = false;
   #routesLoopback = false;
@@ -123,6 +125,10 @@ export class Proxier {
       clusterCidrs: options.clusterCidrs,
     };
     this.#facts = nodeFactsOf(undefined, this.#traffic.bindAddress);
+    this.#gate = new StartGate({
+      clock,
+      needsNode: lacksPrimary(this.#traffic.nodePortAddresses, this.#facts, this.#family),
+    });
     this.#exec = exec;
     this.#rules = this.#withFacts({ family: this.#family, masqueradeAll, masqueradeBit });
     this.#backend = options.backend ?? new NftBackend({ exec, log });
@@ -150,7 +156,7 @@ export class Proxier {
     this.#complain(`Service ${key}`, read?.problems, 'part of a Service cannot be used');
     this.#metrics?.serviceChanges.inc();
     this.#noteHealthCheck(key, read?.service);
-    const isNew = this.#sourcesSynced && !this.#known.isKnown(key);
+    const isNew = this.#gate.isTold && !this.#known.isKnown(key);
     if (!this.#known.updateService(key, read?.service)) return;
     if (isNew) this.#queueSoon();
     else this.#queue();
@@ -174,9 +180,11 @@ export class Proxier {
     this.#facts = facts;
     const rules = this.#withFacts(this.#rules);
     if (moved) this.#known.reconsiderAll();
-    if (!moved && isDeepStrictEqual(rules, this.#rules)) return;
+    const opens = facts.addresses.length > 0 && this.#gate.nodeKnown();
+    if (!opens && !moved && isDeepStrictEqual(rules, this.#rules)) return;
     this.#rules = rules;
     this.#queue();
+    if (opens) this.#runner.hurry();
   }
 
   /**
@@ -223,7 +231,7 @@ export class Proxier {
 
   /** All Services and EndpointSlices have been told once. Before that, nothing is written, so nothing is removed. */
   sourcesSynced(): void {
-    this.#sourcesSynced = true;
+    this.#gate.sourcesSynced(() => this.#queue());
     this.#queue();
     // What ran before this only found that there was nothing to do yet: `minSyncPeriodMs` is not for that.
     this.#runner.hurry();
@@ -253,14 +261,14 @@ export class Proxier {
 
   /** One pass; throws when the kernel may not have what it should, which has been logged. */
   async syncOnce(cause: RunCause, signal: AbortSignal): Promise<void> {
-    if (!this.#sourcesSynced) return;
+    if (!this.#gate.isOpen) return;
     this.#passes = { ...this.#passes, begun: this.#passes.begun + 1 };
     const startedAt = this.#clock.monotonic();
     const triggers = this.#triggers.take();
     const { mark } = this.#catchUp;
     try {
       const isFull = await this.#sync(cause, signal);
-      this.#measure(startedAt, isFull, triggers);
+      measureSync(this.#metrics, { clock: this.#clock, startedAt, family: this.#family, isFull, triggers });
     } catch (error) {
       this.#triggers.putBack(triggers);
       if (!signal.aborted) this.#failed(error);
@@ -382,17 +390,6 @@ export class Proxier {
     this.#catchUp.ask();
     this.#health?.queued();
     this.#metrics?.lastQueued.set(this.#clock.now() / 1000, this.#family);
-  }
-
-  #measure(startedAt: number, isFull: boolean, triggers: readonly number[]): void {
-    const metrics = this.#metrics;
-    if (!metrics) return;
-    const now = this.#clock.now();
-    const seconds = (this.#clock.monotonic() - startedAt) / 1000;
-    metrics.syncDuration.observe(seconds, this.#family);
-    (isFull ? metrics.fullSyncDuration : metrics.partialSyncDuration).observe(seconds, this.#family);
-    metrics.lastSync.set(now / 1000, this.#family);
-    for (const at of triggers) metrics.programmingDuration.observe(Math.max(0, now - at) / 1000, this.#family);
   }
 
   #failed(error: unknown): void {

@@ -1,5 +1,7 @@
+import type { Clock } from '../lib/clock.ts';
 import { type Counter, exponentialBuckets, type Gauge, type Histogram, type Registry } from '../lib/metrics.ts';
 import type { ProxyMode } from './backend.ts';
+import type { IpFamily } from './read-service.ts';
 
 /** What the proxy says of its own work. The label of all but the changes is the address family. */
 export interface ProxyMetrics {
@@ -65,6 +67,27 @@ export function proxyMetrics(registry: Registry): ProxyMetrics {
       help: 'Changes of EndpointSlices that were seen.',
     }),
   };
+}
+
+/** Notes a sync that succeeded. `triggers`: when what it brought to the kernel had changed, in ms since 1970. */
+export function measureSync(
+  metrics: ProxyMetrics | undefined,
+  sync: {
+    readonly clock: Pick<Clock, 'now' | 'monotonic'>;
+    readonly startedAt: number;
+    readonly family: IpFamily;
+    readonly isFull: boolean;
+    readonly triggers: readonly number[];
+  },
+): void {
+  if (!metrics) return;
+  const { clock, startedAt, family, isFull, triggers } = sync;
+  const now = clock.now();
+  const seconds = (clock.monotonic() - startedAt) / 1000;
+  metrics.syncDuration.observe(seconds, family);
+  (isFull ? metrics.fullSyncDuration : metrics.partialSyncDuration).observe(seconds, family);
+  metrics.lastSync.set(now / 1000, family);
+  for (const at of triggers) metrics.programmingDuration.observe(Math.max(0, now - at) / 1000, family);
 }
 
 /** Failed attempts; upstream names them by what they were tried with. All modes but one write iptables rules. */
