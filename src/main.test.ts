@@ -35,6 +35,22 @@ test('a run with a refused configuration ends with 1 and says why', async () => 
   assert.match(stderr, /^keelson: --node-ip: "nowhere" is not an IP address\n {2}correct what is named above/);
 });
 
+test('a plan of files needs no daemon: on stdout what would be programmed, on stderr what is left out', async () => {
+  const object = (kind: string) => `apiVersion: v1\nkind: ${kind}\nmetadata: {name: web}\n`;
+  const good = `${object('Service')}spec: {clusterIP: 10.96.0.10, ports: [{port: 80}]}\n`;
+  writeFileSync(join(folder, 'web.yaml'), good);
+  writeFileSync(join(folder, 'half.yaml'), `${good}---\n${object('Servce')}`);
+  const whole = await keelson('svc', 'plan', '-f', 'web.yaml', '--mode', 'iptables');
+  assert.deepEqual([whole.code, whole.stderr], [0, '']);
+  assert.match(whole.stdout, /^# iptables, IPv4\n\*\w+\n/);
+  assert.match(whole.stdout, /\n-I KUBE-SERVICES -d 10\.96\.0\.10\/32 .* -j REJECT/);
+  const half = await keelson('svc', 'plan', '-f', 'half.yaml', '--mode=iptables');
+  assert.deepEqual(half, {
+    ...{ code: 1, stdout: whole.stdout },
+    stderr: 'half.yaml:6:1: document 2: kind "Servce" is not known (did you mean Service?)\n',
+  });
+});
+
 test('version and help are no failures, an unknown command is', async () => {
   const version = await keelson('version');
   assert.equal(version.code, 0);

@@ -7,6 +7,7 @@ import { cleanupLines } from './cli/cleanup.ts';
 import { getPods } from './cli/get-pods.ts';
 import { buildProgram, splitFlags } from './cli/program.ts';
 import { svcDiff, svcPlan, svcTrace } from './cli/svc.ts';
+import type { SvcFiles, SvcPlanOptions, SvcTraceOptions } from './cli/svc-command.ts';
 import { textLine } from './cli/text-line.ts';
 import { whyPod } from './cli/why-pod.ts';
 import type { Config } from './config/config.ts';
@@ -40,6 +41,10 @@ async function main(argv: readonly string[]): Promise<number> {
     },
     svc: async (options) => {
       const { socket, output } = options;
+      if (options.what !== 'diff' && options.files) {
+        status = await showFiles(options, options.files);
+        return;
+      }
       if (options.what === 'plan') return print(1, svcPlan(await askServicePlan(socket), options));
       if (options.what === 'diff') {
         const { inStep, text } = svcDiff(await askServiceDiff(socket), output);
@@ -61,6 +66,19 @@ async function main(argv: readonly string[]): Promise<number> {
     return 1;
   }
   return status;
+}
+
+/** `keelson svc plan|trace --filename`; 1 when something of the objects is left out. */
+async function showFiles(options: SvcPlanOptions | SvcTraceOptions, files: SvcFiles): Promise<number> {
+  const { planFiles } = await import('./assembly/plan-files.ts');
+  const planned = await planFiles(files, options.what === 'plan' ? options.family : undefined);
+  for (const line of planned.problems) print(2, line);
+  if (options.what === 'plan') print(1, svcPlan(planned.plan(), options));
+  else {
+    const { client, target, protocol = '', output } = options;
+    print(1, svcTrace(planned.trace({ client, target, protocol }), output));
+  }
+  return planned.isWhole ? 0 : 1;
 }
 
 async function runDaemon(options: RunOptions): Promise<void> {

@@ -9,13 +9,13 @@ import type { ProxyMode } from '../proxy/backend.ts';
 import { Complaints } from '../proxy/complaints.ts';
 import { applyConntrackSettings, computeConntrackSettings } from '../proxy/conntrack-settings.ts';
 import { DualProxier } from '../proxy/dual-proxier.ts';
-import { modeSettings } from '../proxy/mode-settings.ts';
 import { ModeSwitch } from '../proxy/mode-switch.ts';
 import { Proxier } from '../proxy/proxier.ts';
 import { ProxyHealth } from '../proxy/proxy-health.ts';
 import { pendingChanges, syncFailures } from '../proxy/proxy-metrics.ts';
 import { HealthCheckPorts } from './health-check-ports.ts';
 import type { Metrics } from './metrics-part.ts';
+import { proxierSettings } from './proxier-settings.ts';
 import { buildModes, carriedFamilies, nodeHasIpv6 } from './proxy-modes.ts';
 import { serveProxyPorts } from './proxy-ports.ts';
 
@@ -52,20 +52,11 @@ export async function buildProxyParts(input: ProxyPartsInput): Promise<ProxyPart
       'Services of IPv4 alone are carried, and bindAddress is of IPv6',
     );
   }
-  const { minSyncPeriodMs, ...settings } = modeSettings(mode, proxy);
+  const settings = proxierSettings(mode, proxy);
   const healths = new Map(families.map((family) => [family, new ProxyHealth(clock, 2 * settings.syncPeriodMs)]));
   const health = joinHealths([...healths.values()]);
   const common = {
     ...{ exec: hostExec, clock, log, nodeName, ...settings },
-    ...(minSyncPeriodMs === undefined ? {} : { minSyncPeriodMs }),
-    clusterCidrs: proxy.clusterCIDR ? proxy.clusterCIDR.split(',') : [],
-    traffic: {
-      detectLocalMode: proxy.detectLocalMode,
-      ...proxy.detectLocal,
-      bindAddress: proxy.bindAddress,
-      nodePortAddresses: proxy.nodePortAddresses,
-      localhostNodePorts: proxy.iptables.localhostNodePorts ?? true,
-    },
     metrics: { ...metrics.services, failures: syncFailures(metrics.proxy, mode) },
     complaints: new Complaints(log),
     healthChecksChanged: () => ports.update(),

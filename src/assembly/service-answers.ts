@@ -15,36 +15,54 @@ export interface ServiceAnswersInput {
   /** All slices of a Service, by its namespace/name. */
   readonly slicesOf: (serviceKey: string) => readonly EndpointSlice[];
   readonly findPod: FindPod;
+  /** Default: of this machine. */
+  readonly hostAddresses?: () => readonly string[];
 }
+
+export type TraceInput = Omit<ServiceAnswersInput, 'proxier'> & {
+  readonly proxier: Pick<DualProxier, 'trace' | 'pending'>;
+};
 
 /** Reading the kernel back costs the more the more Services there are: one after the other. */
 const readers = 1;
 
 /** What the admin socket answers about Services, by path; see admin-api.ts. */
-export function serviceAnswers({ proxier, services, slicesOf, findPod }: ServiceAnswersInput): Record<string, Answer> {
+export function serviceAnswers(input: ServiceAnswersInput): Record<string, Answer> {
+  const { proxier } = input;
   const reading = new Semaphore(readers);
-  const objects = { services, slicesOf, hostAddresses };
   return {
-    '/v1/services/plan': (): AdminServicePlan => ({ pending: proxier.pending, items: proxier.plan() }),
+    '/v1/services/plan': () => planOf(proxier),
     '/v1/services/diff': async (_query, signal): Promise<AdminServiceDiff> => {
       const items = await reading.run(signal, () => proxier.diff(signal));
       return { pending: proxier.pending, items };
     },
-    '/v1/services/trace': (query): AdminServiceTrace => {
-      const [client, asked] = ['client', 'target'].map((name) => query.get(name) ?? missing(name));
-      const protocol = parseProtocol(query.get('protocol') ?? '');
-      const question = {
-        ...{ client: parseClient(client ?? '', findPod), target: parseTarget(asked ?? '') },
-        ...{ asked: asked ?? '', protocol },
-      };
-      return { pending: proxier.pending, items: proxier.trace(question, objects) };
+    '/v1/services/trace': (query) => {
+      const [client, target] = ['client', 'target'].map((name) => query.get(name) ?? missing(name));
+      return traceOf(input, { client: client ?? '', target: target ?? '', protocol: query.get('protocol') ?? '' });
     },
   };
+}
+
+export const planOf = (proxier: Pick<DualProxier, 'plan' | 'pending'>): AdminServicePlan => ({
+  pending: proxier.pending,
+  items: proxier.plan(),
+});
+
+/** Throws an AgentError `BadQuestion`. */
+export function traceOf(
+  { proxier, services, slicesOf, findPod, hostAddresses = ownAddresses }: TraceInput,
+  { client, target, protocol }: { readonly client: string; readonly target: string; readonly protocol: string },
+): AdminServiceTrace {
+  const question = {
+    ...{ client: parseClient(client, findPod), target: parseTarget(target) },
+    ...{ asked: target, protocol: parseProtocol(protocol) },
+  };
+  return { pending: proxier.pending, items: proxier.trace(question, { services, slicesOf, hostAddresses }) };
 }
 
 function missing(name: string): never {
   throw new AgentError(badQuestion, `the question says no ${name}`);
 }
 
-const hostAddresses = (): readonly string[] =>
+const ownAddresses = (): readonly string[] =>
   Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map(({ address }) => address));

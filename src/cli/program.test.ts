@@ -126,6 +126,13 @@ test('Services are looked into', async () => {
     'svc plan': { what: 'plan', output: 'text', socket },
     'svc plan --family ipv6': { what: 'plan', output: 'text', socket, family: 'IPv6' },
     'svc diff -o json --socket=/s': { what: 'diff', output: 'json', socket: '/s' },
+    'svc plan -f a.yaml --filename=-': {
+      ...{ what: 'plan', output: 'text', socket, files: { filenames: ['a.yaml', '-'], config: [] } },
+    },
+    'svc trace host web:80 -f a --config c --config d --mode ipvs --hostname-override n': {
+      ...{ what: 'trace', output: 'text', socket, client: 'host', target: 'web:80' },
+      files: { filenames: ['a'], config: ['c', 'd'], mode: 'ipvs', hostnameOverride: 'n' },
+    },
     'svc trace host web:80': { what: 'trace', output: 'text', socket, client: 'host', target: 'web:80' },
     'svc trace d/p [fd00::1]:53 --protocol udp': {
       ...{ what: 'trace', output: 'text', socket, client: 'd/p', target: '[fd00::1]:53', protocol: 'udp' },
@@ -133,6 +140,8 @@ test('Services are looked into', async () => {
   };
   for (const [line, wanted] of Object.entries(table)) assert.deepEqual((await parse(...line.split(' '))).svc, wanted);
   assert.match((await parse('svc', 'trace', 'host')).said, /missing required argument 'target'/);
+  assert.match((await parse('svc', 'plan', '--mode=ipvs')).said, /--mode needs --filename/);
+  assert.match((await parse('svc', 'plan', '-f', 'a', '--mode=ipv')).said, /Allowed choices are nftables, iptables/);
   assert.match((await parse('svc', 'plan', '--family=ipv5')).said, /Allowed choices are ipv4, ipv6/);
 });
 

@@ -61,6 +61,11 @@ export class DualProxier {
     for (const one of this.#all) one.sourcesSynced();
   }
 
+  /** See `Proxier.rehearse`. */
+  rehearse(): void {
+    for (const one of this.#all) one.rehearse();
+  }
+
   get pending(): { readonly services: number; readonly endpoints: number } {
     const pending = this.#all.map((one) => one.pending);
     const sum = (what: 'services' | 'endpoints') => pending.reduce((all, one) => all + one[what], 0);
