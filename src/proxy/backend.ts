@@ -54,6 +54,11 @@ export interface SyncOutcome {
 export interface Backend {
   readonly mode: ProxyMode;
   /**
+   * Objects are still being listed: what the kernel holds may be read meanwhile, for the first sync. Called once at
+   * most, before it. Throws nothing.
+   */
+  prepare?(rules: TrafficRules, signal: AbortSignal): void;
+  /**
    * Brings the kernel in step with `wish`. `periodic`: also look for what another program has changed, and repair it.
    * Throws an AgentError (with a hint where there is a remedy) when the kernel may not have it; what the kernel holds
    * counts as unknown from then on, and the next call compares everything, whatever its `changed` says.

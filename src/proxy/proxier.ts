@@ -255,6 +255,7 @@ export class Proxier {
 
   /** Runs until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
+    if (!this.#gate.isTold) this.#backend.prepare?.(this.#rules, signal);
     const backend = this.#backend.run(signal, () => this.#runner.poke());
     await Promise.all([this.#runner.run(signal), this.#cleaner.run(signal), backend]);
   }

@@ -103,3 +103,42 @@ test('what another program does while the table is read is repaired too', async 
   await proxier.syncOnce('change', never);
   assert.equal(nft.dump(), wanted);
 });
+
+for (const [sentence, meanwhile, readings] of [
+  ['is read once, while objects are listed', undefined, 1],
+  ['is read again when somebody has changed it meanwhile', 'flush chain ip keelson prerouting\n', 2],
+  ['is read again when somebody has removed it meanwhile', 'delete table ip keelson\n', 2],
+] as const) {
+  test(`at a start the table ${sentence}`, async () => {
+    const nft = new FakeNft();
+    let lists = 0;
+    const exec: Exec = {
+      run: (file, args, options) => {
+        if (args.join(' ').startsWith('-j list table')) lists += 1;
+        return nft.run(file, args, options);
+      },
+    };
+    const lives = [1, 2].map(() => {
+      const settings = { masqueradeAll: false, clusterCidrs: [], masqueradeBit: 14, nodeName: 'here' };
+      return new Proxier({ ...settings, exec, clock: new FakeClock(), log: silentLog });
+    });
+    const [first, second] = lives as [Proxier, Proxier];
+    for (const life of lives)
+      life.onServiceChange('d/web', { metadata: { name: 'web' }, spec: { clusterIP: '10.96.0.1', ports: [port] } });
+    first.sourcesSynced();
+    await first.syncOnce('change', never);
+    const wanted = nft.dump();
+    lists = 0;
+    const stop = new AbortController();
+    const running = second.run(stop.signal);
+    assert.equal(lists, 1);
+    if (meanwhile) await nft.run('nft', ['-f', '-'], { signal: never, timeoutMs: 1, input: meanwhile });
+    const written = nft.scripts.length;
+    second.sourcesSynced();
+    await second.synced;
+    stop.abort();
+    await running;
+    assert.deepEqual({ lists, dump: nft.dump() }, { lists: readings, dump: wanted });
+    assert.equal(nft.scripts.length > written, meanwhile !== undefined);
+  });
+}

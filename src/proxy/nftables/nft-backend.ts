@@ -53,6 +53,8 @@ export class NftBackend implements Backend {
   #rules: TrafficRules | undefined;
   /** Undefined: not known, read it back. */
   #state: TableState | undefined;
+  /** What was read before the first sync; undefined where that failed. */
+  #ahead: Promise<TableState | undefined> | undefined;
   #version: string | undefined;
   #checks = 0;
   /** What was heard since the last sync. `sure`: the table is not what it was. */
@@ -67,6 +69,12 @@ export class NftBackend implements Backend {
     this.#log = log;
     this.#watch = watch;
     this.#maxWrites = maxWrites;
+  }
+
+  prepare(rules: TrafficRules, signal: AbortSignal): void {
+    const table = new NftTable(this.#exec, rulesetOptions(rules));
+    // Whatever the reason is, the first sync meets it again.
+    this.#ahead = table.read(signal).catch(() => undefined);
   }
 
   async sync(wish: Wish, context: { readonly cause: RunCause; readonly signal: AbortSignal }): Promise<SyncOutcome> {
@@ -167,8 +175,11 @@ export class NftBackend implements Backend {
   /** The table as it is, or, where listings are of no use, one that nothing is taken over from. */
   async #read(table: NftTable, reads: { done: boolean }, signal: AbortSignal): Promise<TableState> {
     if (this.#isUnreadable) return { ...emptyState(), layout: 'foreign' };
+    const ahead = await this.#ahead;
+    this.#ahead = undefined;
     reads.done = true;
-    return await table.read(signal);
+    const isStillSo = ahead?.layout === 'ours' && (await table.looksIntact(ahead, signal));
+    return isStillSo ? ahead : await table.read(signal);
   }
 
   /** The next sync replaces the table, whatever it holds: it must not fail for ever by what it cannot understand. */
