@@ -7,7 +7,7 @@ import { silentLog } from '../lib/log.ts';
 import type { Registry } from '../lib/metrics.ts';
 import { healthAnswers } from '../proxy/proxy-answers.ts';
 import { ProxyHealth } from '../proxy/proxy-health.ts';
-import { pendingChanges, syncFailures } from '../proxy/proxy-metrics.ts';
+import { iptablesMetrics, pendingChanges, syncFailures } from '../proxy/proxy-metrics.ts';
 import { HttpMetrics } from '../server/http-metrics.ts';
 import { sampleOf } from '../testing/sample-of.ts';
 import { buildAllMetrics, readAtScrape, type WatchedParts } from './metrics-part.ts';
@@ -100,6 +100,7 @@ test("the proxy's metrics", () => {
   const { proxy } = build();
   pendingChanges(proxy, () => ({ services: 0, endpoints: 0 }));
   for (const mode of ['nftables', 'iptables'] as const) syncFailures(proxy, mode);
+  iptablesMetrics(proxy);
   const clock = new FakeClock();
   healthAnswers({ health: new ProxyHealth(clock, 1), node: () => undefined, clock, registry: proxy });
   const shapes = [...served(proxy)].filter(([name]) => name.startsWith('kubeproxy_')).map((entry) => entry.join(' '));
@@ -114,7 +115,10 @@ test("the proxy's metrics", () => {
     'kubeproxy_sync_proxy_rules_duration_seconds histogram ip_family',
     'kubeproxy_sync_proxy_rules_endpoint_changes_pending gauge ',
     'kubeproxy_sync_proxy_rules_endpoint_changes_total counter ',
+    'kubeproxy_sync_proxy_rules_iptables_last gauge ip_family,table',
+    'kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total counter ip_family',
     'kubeproxy_sync_proxy_rules_iptables_restore_failures_total counter ip_family',
+    'kubeproxy_sync_proxy_rules_iptables_total gauge ip_family,table',
     'kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds gauge ip_family',
     'kubeproxy_sync_proxy_rules_last_timestamp_seconds gauge ip_family',
     'kubeproxy_sync_proxy_rules_nftables_sync_failures_total counter ip_family',

@@ -19,6 +19,7 @@ import { NftBackend } from '../proxy/nftables/nft-backend.ts';
 import { nftUnusable } from '../proxy/nftables/nft-check.ts';
 import { NftRemains } from '../proxy/nftables/nft-remains.ts';
 import { RulesetWatch } from '../proxy/nftables/ruleset-watch.ts';
+import type { BackendMetrics } from '../proxy/proxy-metrics.ts';
 import type { IpFamily } from '../proxy/read-service.ts';
 import { UserspaceBackend } from '../proxy/userspace/userspace-backend.ts';
 import { userspaceUnusable } from '../proxy/userspace/userspace-check.ts';
@@ -26,7 +27,7 @@ import { UserspaceRemains } from '../proxy/userspace/userspace-remains.ts';
 
 /** All of one mode. */
 export interface BuiltMode extends ModePart {
-  backend(family: IpFamily): Backend;
+  backend(family: IpFamily, metrics?: BackendMetrics): Backend;
 }
 
 export interface ModesInput {
@@ -71,7 +72,7 @@ export function buildModes({ ipvs, ...common }: ModesInput): Readonly<Record<Pro
     iptables: {
       unusable: iptablesUnusable(exec),
       remains: remains.iptables,
-      backend: (family) => new IptablesBackend({ ...common, family }),
+      backend: (family, metrics) => new IptablesBackend({ ...common, family, metrics: metrics?.iptables }),
     },
     ipvs: {
       unusable: ipvsUnusable(exec, settings),
@@ -81,7 +82,7 @@ export function buildModes({ ipvs, ...common }: ModesInput): Readonly<Record<Pro
     userspace: {
       unusable: userspaceUnusable(exec),
       remains: remains.userspace,
-      backend: (family) => new UserspaceBackend({ ...common, family }),
+      backend: (family, metrics) => new UserspaceBackend({ ...common, family, metrics: metrics?.conntrack }),
     },
   };
 }

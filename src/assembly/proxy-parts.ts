@@ -12,7 +12,8 @@ import { DualProxier } from '../proxy/dual-proxier.ts';
 import { ModeSwitch } from '../proxy/mode-switch.ts';
 import { Proxier } from '../proxy/proxier.ts';
 import { ProxyHealth } from '../proxy/proxy-health.ts';
-import { pendingChanges, syncFailures } from '../proxy/proxy-metrics.ts';
+import type { BackendMetrics } from '../proxy/proxy-metrics.ts';
+import { iptablesMetrics, pendingChanges, syncFailures } from '../proxy/proxy-metrics.ts';
 import { HealthCheckPorts } from './health-check-ports.ts';
 import type { Metrics } from './metrics-part.ts';
 import { proxierSettings } from './proxier-settings.ts';
@@ -61,8 +62,12 @@ export async function buildProxyParts(input: ProxyPartsInput): Promise<ProxyPart
     complaints: new Complaints(log),
     healthChecksChanged: () => ports.update(),
   };
+  const counted: BackendMetrics = {
+    conntrack: metrics.services.conntrack,
+    iptables: mode === 'iptables' ? iptablesMetrics(metrics.proxy) : undefined,
+  };
   const proxiers = [...healths].map(
-    ([family, own]) => new Proxier({ ...common, family, health: own, backend: modes[mode].backend(family) }),
+    ([family, own]) => new Proxier({ ...common, family, health: own, backend: modes[mode].backend(family, counted) }),
   );
   const proxier = new DualProxier(...proxiers);
   const hasIpv6 = await nodeHasIpv6();

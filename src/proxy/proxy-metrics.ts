@@ -69,6 +69,35 @@ export function proxyMetrics(registry: Registry): ProxyMetrics {
   };
 }
 
+/** Of rules of iptables; the gauges are labelled by address family and table. */
+export interface IptablesMetrics {
+  readonly rules: Gauge;
+  readonly written: Gauge;
+  readonly partialFailures: Counter;
+}
+
+/** What a backend counts by itself. */
+export interface BackendMetrics {
+  /** Where the mode is iptables. */
+  readonly iptables?: IptablesMetrics | undefined;
+  readonly conntrack?: ConntrackMetrics | undefined;
+}
+
+/** Only where the mode is iptables. */
+export function iptablesMetrics(registry: Registry): IptablesMetrics {
+  const gauge = (rest: string, help: string) =>
+    registry.gauge({ name: `kubeproxy_sync_proxy_rules_iptables_${rest}`, help, labels: ['ip_family', 'table'] });
+  return {
+    rules: gauge('total', 'Rules of iptables that are there for Services.'),
+    written: gauge('last', 'Rules of iptables that the last sync wrote.'),
+    partialFailures: registry.counter({
+      name: 'kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total',
+      help: 'Attempts to write only changes that failed; everything is compared after them.',
+      labels: ['ip_family'],
+    }),
+  };
+}
+
 /** Notes a sync that succeeded. `triggers`: when what it brought to the kernel had changed, in ms since 1970. */
 export function measureSync(
   metrics: ProxyMetrics | undefined,

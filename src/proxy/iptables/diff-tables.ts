@@ -2,6 +2,8 @@ import { hash } from 'node:crypto';
 import type { TableName } from './chain-names.ts';
 import { isOurs, isServiceChain, ownerChain, tableNames } from './chain-names.ts';
 import type { CompiledService, Entry } from './compile-service.ts';
+import type { RuleCounts } from './count-rules.ts';
+import { countOfService, noRules } from './count-rules.ts';
 import type { Chain, FixedRules, SharedChain } from './fixed-chains.ts';
 import type { KernelTable, KernelTables } from './kernel-tables.ts';
 import { targetOf } from './kernel-tables.ts';
@@ -23,18 +25,20 @@ export interface Footprint {
   /** `table name` to a digest of the chain's rules. */
   readonly chains: ReadonlyMap<string, string>;
   readonly entries: ReadonlyMap<string, Entry>;
+  readonly rules: RuleCounts;
 }
 
 const chainKey = ({ table, name }: Pick<Chain, 'table' | 'name'>): string => `${table} ${name}`;
 const entryKey = ({ table, chain, rule }: Entry): string => `${table} ${chain} ${rule}`;
 const digest = (rules: readonly string[]): string => hash('sha256', rules.join('\n'), 'base64').slice(0, 20);
 
-export const footprintOf = ({ chains, entries }: CompiledService): Footprint => ({
-  chains: new Map(chains.map((chain) => [chainKey(chain), digest(chain.rules)])),
-  entries: new Map(entries.map((entry) => [entryKey(entry), entry])),
+export const footprintOf = (service: CompiledService): Footprint => ({
+  chains: new Map(service.chains.map((chain) => [chainKey(chain), digest(chain.rules)])),
+  entries: new Map(service.entries.map((entry) => [entryKey(entry), entry])),
+  rules: countOfService(service),
 });
 
-const nothing: Footprint = { chains: new Map(), entries: new Map() };
+const nothing: Footprint = { chains: new Map(), entries: new Map(), rules: noRules };
 
 /** What leads from what a Service has in the kernel to what it shall have. */
 export function diffService(before: Footprint = nothing, wanted: CompiledService): readonly Write[] {

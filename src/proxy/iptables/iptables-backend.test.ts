@@ -2,7 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Log } from '../../lib/log.ts';
 import { silentLog } from '../../lib/log.ts';
+import { Registry } from '../../lib/metrics.ts';
+import { sampleOf } from '../../testing/sample-of.ts';
 import type { Backend, TrafficRules, Wish } from '../backend.ts';
+import { iptablesMetrics } from '../proxy-metrics.ts';
 import type { IpFamily } from '../read-service.ts';
 import type { Route } from '../route-services.ts';
 import { RouteTable } from '../route-table.ts';
@@ -220,6 +223,37 @@ test('a start with another variant than before removes what the one before wrote
   const ipv6: Wish = { ...new Objects().wish(), rules: { ...rules, family: 'IPv6' } };
   await sync(backendOf(iptables, silentLog, 'IPv6'), ipv6);
   assert.deepEqual([...(iptables.table('nat', 'ip6tables-legacy')?.keys() ?? [])].filter(isKube), ['KUBE-SERVICES']);
+});
+
+test('the rules that there are, and those that a sync wrote, are counted by table', async () => {
+  const iptables = new FakeIptables();
+  const registry = new Registry();
+  const backend = new IptablesBackend({
+    ...{ exec: iptables, log: silentLog, family: 'IPv4', metrics: iptablesMetrics(registry) },
+  });
+  const objects = two();
+  const counted = async (name: string, table: string) =>
+    sampleOf(await registry.text(), `kubeproxy_sync_proxy_rules_iptables_${name}{ip_family="IPv4",table="${table}"}`);
+  const areThere = (table: string) => [...(iptables.table(table)?.values() ?? [])].flat().length;
+  await sync(backend, objects.wish());
+  for (const table of ['nat', 'filter']) {
+    assert.equal(await counted('total', table), areThere(table));
+    assert.equal(await counted('last', table), areThere(table));
+  }
+  objects.set('web', route('web', '10.96.0.1', '10.244.0.2'));
+  await sync(backend, objects.wish('web'));
+  assert.equal(await counted('total', 'nat'), areThere('nat'));
+  assert.deepEqual([await counted('last', 'nat'), await counted('last', 'filter')], [2, 0]);
+  await sync(backend, objects.wish());
+  assert.equal(await counted('last', 'nat'), 0);
+
+  objects.set('web', route('web', '10.96.0.1', '10.244.0.3'));
+  iptables.failNext('interrupted');
+  await assert.rejects(sync(backend, objects.wish('web')));
+  iptables.failNext('interrupted');
+  await assert.rejects(sync(backend, objects.wish()));
+  const failures = 'kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total{ip_family="IPv4"}';
+  assert.equal(sampleOf(await registry.text(), failures), 1);
 });
 
 test('a chain that a rule of others leads to is emptied and stays, which is said once and stops nothing else', async () => {

@@ -3,10 +3,12 @@ import type { Exec } from '../../host/exec.ts';
 import type { RunCause } from '../../lib/bounded-runner.ts';
 import type { Log } from '../../lib/log.ts';
 import type { Backend, SyncOutcome, TrafficRules, Wish } from '../backend.ts';
+import type { IptablesMetrics } from '../proxy-metrics.ts';
 import type { IpFamily } from '../read-service.ts';
 import { frontendKey } from '../route-services.ts';
 import { ownerChain, servicesChain } from './chain-names.ts';
 import { compileService } from './compile-service.ts';
+import { addCounts, countAll, countWritten, noRules } from './count-rules.ts';
 import type { Footprint, HeldChain, Write } from './diff-tables.ts';
 import { diffService, FullDiff, footprintOf } from './diff-tables.ts';
 import { explainRules } from './explain-rules.ts';
@@ -26,6 +28,7 @@ export interface IptablesBackendOptions {
   readonly family: IpFamily;
   /** Default: the one that the host calls iptables. */
   readonly variant?: Variant;
+  readonly metrics?: IptablesMetrics | undefined;
 }
 
 /** Reading back takes 0.2 s with so many Services; more than these are read at every tenth check only. */
@@ -46,6 +49,8 @@ export class IptablesBackend implements Backend {
   readonly #exec: Pick<Exec, 'run'>;
   readonly #log: Log;
   readonly #programs: IptablesPrograms;
+  readonly #metrics: IptablesMetrics | undefined;
+  #written = noRules;
   #variant: Variant | undefined;
   #rules: TrafficRules | undefined;
   /** Undefined: read the kernel back. */
@@ -55,7 +60,8 @@ export class IptablesBackend implements Backend {
   #checks = 0;
   #advised = false;
 
-  constructor({ exec, log, family, variant }: IptablesBackendOptions) {
+  constructor({ exec, log, family, variant, metrics }: IptablesBackendOptions) {
+    this.#metrics = metrics;
     this.#exec = exec;
     this.#log = log;
     this.#programs = new IptablesPrograms(exec, family, variant);
@@ -112,12 +118,14 @@ export class IptablesBackend implements Backend {
       this.#known = known;
       return { isFull: false, writes: 0 };
     }
+    this.#written = noRules;
     const outcome = known
       ? { isFull: false, writes: await this.#change(wish, known, changed.services, signal) }
       : { isFull: true, writes: await this.#compareAll(wish, signal) };
     if (cause === 'periodic' && outcome.writes > 0 && before !== undefined) {
       this.#log.warn({ program: this.#programs.name }, 'another program changed the rules of iptables; repaired');
     }
+    this.#count(rules);
     await this.#advise(signal);
     return outcome;
   }
@@ -137,7 +145,10 @@ export class IptablesBackend implements Backend {
         yield diffService(known.get(key), compiled);
       }
     })();
-    const count = await this.#run(writes, signal);
+    const count = await this.#run(writes, signal).catch((error: unknown) => {
+      if (!signal.aborted) this.#metrics?.partialFailures.inc(rules.family);
+      throw error;
+    });
     for (const [key, footprint] of next) {
       if (footprint.chains.size + footprint.entries.size > 0) known.set(key, footprint);
       else known.delete(key);
@@ -185,10 +196,21 @@ export class IptablesBackend implements Backend {
     let count = 0;
     for (const some of writes) {
       count += some.length;
+      if (this.#metrics) this.#written = addCounts(this.#written, countWritten(some));
       for (const script of writer.add(some)) await this.#programs.restore(script, signal);
     }
     for (const script of writer.end()) await this.#programs.restore(script, signal);
     return count;
+  }
+
+  #count(rules: TrafficRules): void {
+    if (!this.#metrics) return;
+    const known = this.#known;
+    const total = known instanceof Map ? countAll(fixedRules(rules), known.values()) : noRules;
+    for (const table of ['nat', 'filter'] as const) {
+      this.#metrics.rules.set(total[table], rules.family, table);
+      this.#metrics.written.set(this.#written[table], rules.family, table);
+    }
   }
 
   /** Whether to read everything back: our rules are gone from where packets enter, or it is time to look closely. */

@@ -7,6 +7,7 @@ import type { Backend, Routes, SyncOutcome, Wish } from '../backend.ts';
 import { ConntrackCleaner } from '../conntrack.ts';
 import type { Variant } from '../iptables/iptables-programs.ts';
 import { OtherVariant } from '../iptables/other-variant.ts';
+import type { ConntrackMetrics } from '../proxy-metrics.ts';
 import type { IpFamily } from '../read-service.ts';
 import type { Route } from '../route-services.ts';
 import type { StaleFlows, TrackedFlow } from '../stale-flows.ts';
@@ -30,6 +31,7 @@ export interface UserspaceOptions {
   readonly family: IpFamily;
   /** Default: real ones. They have to be in the network namespace that `exec` writes rules in. */
   readonly sockets?: Sockets;
+  readonly metrics?: ConntrackMetrics | undefined;
 }
 
 /**
@@ -61,13 +63,13 @@ export class UserspaceBackend implements Backend {
   #saidUnserved = '';
   #variant: Variant | undefined;
 
-  constructor({ exec, log, clock, family, sockets }: UserspaceOptions) {
+  constructor({ exec, log, clock, family, sockets, metrics }: UserspaceOptions) {
     this.#log = log;
     this.#family = family;
     this.#rules = new PortalRulesInKernel(exec, family);
     this.#otherVariant = new OtherVariant({ exec, log, family, remove: removePortals });
     this.#relays = new RelaySet(sockets ?? new HostSockets({ clock, log }), relayAddress[family]);
-    this.#cleaner = new ConntrackCleaner({ exec, clock, log, family });
+    this.#cleaner = new ConntrackCleaner({ exec, clock, log, family, metrics });
   }
 
   async sync(wish: Wish, context: { readonly cause: RunCause; readonly signal: AbortSignal }): Promise<SyncOutcome> {
