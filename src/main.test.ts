@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 
 const main = fileURLToPath(new URL('main.ts', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'keelson-main-'));
@@ -49,6 +50,20 @@ test('a plan of files needs no daemon: on stdout what would be programmed, on st
     ...{ code: 1, stdout: whole.stdout },
     stderr: 'half.yaml:6:1: document 2: kind "Servce" is not known (did you mean Service?)\n',
   });
+});
+
+test('what is longer than a pipe holds is printed to its end', async () => {
+  const items = Array.from({ length: 4_000 }, (_, i) => ({
+    ...{ apiVersion: 'v1', kind: 'Service', metadata: { name: `s${i}` } },
+    spec: { clusterIP: `10.96.${i >> 8}.${i & 255}`, ports: [{ port: 80 }] },
+  }));
+  writeFileSync(join(folder, 'many.json'), JSON.stringify({ kind: 'List', items }));
+  // A shell's pipe: what Node gives its children is a socket, which takes more.
+  const args = ['-c', '"$0" "$@" | cat', process.execPath, main, 'svc', 'plan', '-f', join(folder, 'many.json')];
+  const { stdout } = await promisify(execFile)('sh', args);
+  assert.match(stdout, /^# nftables, IPv4\n/);
+  assert.match(stdout, /10\.96\.15\.159 \. tcp \. 80 : goto refuse \}\n$/);
+  assert.ok(stdout.length > 2 * 65_536);
 });
 
 test('version and help are no failures, an unknown command is', async () => {

@@ -1,4 +1,3 @@
-import { writeSync } from 'node:fs';
 import { CommanderError } from 'commander';
 import { pino } from 'pino';
 import { askPods, askServiceDiff, askServicePlan, askServiceTrace } from './cli/admin-client.ts';
@@ -124,11 +123,24 @@ function explain(error: unknown): void {
   if (!(error instanceof AgentError) && error instanceof Error) print(2, error.stack ?? '');
 }
 
-/** A reader that went away is no fault of ours. */
+/** Not before something is printed: a stream makes its pipe one that does not wait, and the log's shall. */
+const printedTo = new Set<NodeJS.WriteStream>();
+
 function print(fd: 1 | 2, line: string): void {
-  try {
-    writeSync(fd, `${line}\n`);
-  } catch {}
+  const stream = fd === 1 ? process.stdout : process.stderr;
+  // A reader that went away is no fault of ours.
+  if (!printedTo.has(stream)) stream.on('error', () => {});
+  printedTo.add(stream);
+  stream.write(`${line}\n`);
 }
 
-process.exit(await main(process.argv));
+/** A pipe takes 64 KiB; the rest of what was printed waits for its reader. */
+async function printed(): Promise<void> {
+  for (const stream of printedTo) {
+    if (stream.writableLength > 0) await new Promise<void>((resolve) => stream.write('', () => resolve()));
+  }
+}
+
+const status = await main(process.argv);
+await printed();
+process.exit(status);
