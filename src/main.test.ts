@@ -53,7 +53,7 @@ test('a plan of files needs no daemon: on stdout what would be programmed, on st
 });
 
 test('what is longer than a pipe holds is printed to its end', async () => {
-  const items = Array.from({ length: 4_000 }, (_, i) => ({
+  const items = Array.from({ length: 20_000 }, (_, i) => ({
     ...{ apiVersion: 'v1', kind: 'Service', metadata: { name: `s${i}` } },
     spec: { clusterIP: `10.96.${i >> 8}.${i & 255}`, ports: [{ port: 80 }] },
   }));
@@ -62,8 +62,8 @@ test('what is longer than a pipe holds is printed to its end', async () => {
   const args = ['-c', '"$0" "$@" | cat', process.execPath, main, 'svc', 'plan', '-f', join(folder, 'many.json')];
   const { stdout } = await promisify(execFile)('sh', args);
   assert.match(stdout, /^# nftables, IPv4\n/);
-  assert.match(stdout, /10\.96\.15\.159 \. tcp \. 80 : goto refuse \}\n$/);
-  assert.ok(stdout.length > 2 * 65_536);
+  assert.match(stdout, /10\.96\.78\.31 \. tcp \. 80 : goto refuse \}\n$/);
+  assert.ok(stdout.length > 10 * 65_536);
 });
 
 test('version and help are no failures, an unknown command is', async () => {
