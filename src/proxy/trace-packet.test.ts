@@ -515,6 +515,19 @@ for (const [sentence, { from = pod, to = 'd/web:80', protocol = '', ...wanted }]
   });
 }
 
+test('pods that share an address are told apart by their ports', () => {
+  const on = (name: string, port: number) =>
+    slice([at('192.0.2.1', { targetRef: { kind: 'Pod', namespace: 'd', name } })], [{ name: 'http', port }]);
+  const [found] = trace(pod, 'd/web:80', '', { slices: [on('a', 8081), on('b', 8082)] });
+  assert.deepEqual(
+    found?.endpoints.map(({ port, target }) => [port, target]),
+    [
+      [8081, 'Pod d/a'],
+      [8082, 'Pod d/b'],
+    ],
+  );
+});
+
 test('endpoints are named as their slice names them, with the rules that lead there and the other ways in', () => {
   const targetRef = { kind: 'Pod', namespace: 'd', name: 'web-1' };
   const [found] = trace(pod, 'd/web:80', '', {

@@ -185,13 +185,17 @@ function endpointsOf(
   masqueraded: boolean,
   client: string | undefined,
 ): readonly TraceEndpoint[] {
+  // Pods on the host's network share its address.
   const told = new Map(
     slices.flatMap((slice) =>
-      (slice.endpoints ?? []).map((one) => [canonicalIp(one.addresses?.[0] ?? '', family), one] as const),
+      (slice.endpoints ?? []).flatMap((one) => {
+        const ip = canonicalIp(one.addresses?.[0] ?? '', family);
+        return (slice.ports ?? []).map(({ port }) => [`${ip} ${port}`, one] as const);
+      }),
     ),
   );
   return targets.map(({ ip, port }) => {
-    const { nodeName, targetRef } = told.get(ip) ?? {};
+    const { nodeName, targetRef } = told.get(`${ip} ${port}`) ?? {};
     const target = targetRef?.name && `${targetRef.kind ?? 'Pod'} ${targetRef.namespace ?? ''}/${targetRef.name}`;
     return {
       ...{ ip, port, isLocal: nodeName === place.nodeName, masqueraded: masqueraded || ip === client },
