@@ -208,7 +208,8 @@ for (const [what, ip, addresses] of [
       run: async (file, args, options) => {
         const result = lab.exec.run(file, args, options);
         const words = `${args.join(' ')} ${options.input ?? ''}`.split(/\s+/);
-        const isOurs = file === 'conntrack' && words.includes(ip) && words.includes(addresses.s1);
+        const isOurs =
+          (file === 'conntrack' || args.includes('conntrack')) && words.includes(ip) && words.includes(addresses.s1);
         if (isOurs) await result.finally(() => cleaned.resolve());
         return result;
       },

@@ -54,7 +54,7 @@ const announcing: Exec = {
       return await lab.exec.run(file, args, options);
     } finally {
       const words = `${args.join(' ')} ${options.input ?? ''}`.split(/\s+/);
-      if (file === 'conntrack') for (const word of words) waiting.get(word)?.();
+      if (file === 'conntrack' || args.includes('conntrack')) for (const word of words) waiting.get(word)?.();
     }
   },
 };

@@ -55,10 +55,10 @@ class FlowTable {
     return {
       run: async (file, args, options) => {
         if (file === 'ip') return { stdout: 'local 127.0.0.0/8 dev lo\nlocal 192.0.2.1 dev eth0\n', stderr: '' };
-        this.ran.push(args.join(' '));
-        if (this.isMissing) throw notFound(file);
-        const said =
-          args[0] === '-L' ? this.lines : args[0] === '-R' ? this.#load(options.input ?? '') : this.#drop(args);
+        const isLoaded = file === 'sh';
+        this.ran.push(isLoaded ? '-R -' : args.join(' '));
+        if (this.isMissing) throw isLoaded ? failed(127, 'conntrack: not found') : notFound(file);
+        const said = args[0] === '-L' ? this.lines : isLoaded ? this.#load(options.input ?? '') : this.#drop(args);
         if (args[0] === '-D' && said.length === 0) throw failed(1, '0 flow entries have been deleted');
         return { stdout: said.map((one) => `${one}\n`).join(''), stderr: '' };
       },

@@ -1,5 +1,5 @@
 import type { Exec } from '../host/exec.ts';
-import { ExecError, isProgramMissing } from '../host/exec.ts';
+import { ExecError, isProgramMissing, notFound } from '../host/exec.ts';
 import type { Clock } from '../lib/clock.ts';
 import { errorFields } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
@@ -17,6 +17,8 @@ const maxWaiting = 10_000;
 const worthListing = 16;
 /** So many kinds are removed by one run of the program, which walks all flows for each. */
 const kindsPerRun = 256;
+/** conntrack opens its input by name, as can be done with a pipe, and not with the socket that a child process gets. */
+const piped = 'cat | conntrack "$@"';
 const retryMs = 1_000;
 const maxTries = 3;
 
@@ -44,6 +46,8 @@ export class ConntrackCleaner {
   #tests: FlowTest[] = [];
   #wake: () => void = () => {};
   #saidMissing = false;
+  /** The failure that was logged last. */
+  #said = '';
   /** Versions before 1.4.7 remove one kind at a time. */
   #takesMany = true;
 
@@ -137,10 +141,12 @@ export class ConntrackCleaner {
     const options = { signal, timeoutMs: 30_000, maxOutputBytes: 256 * 1024 * 1024 };
     for (let tries = 1; !signal.aborted; tries++) {
       try {
-        return (await exec.run('conntrack', args, input === undefined ? options : { ...options, input })).stdout;
+        if (input === undefined) return (await exec.run('conntrack', args, options)).stdout;
+        return (await exec.run('sh', ['-c', piped, 'conntrack', ...args], { ...options, input })).stdout;
       } catch (error) {
         if (signal.aborted || isNothingFound(error)) return undefined;
         if (isProgramMissing(error)) return this.#sayMissing(error);
+        if (isNotFoundByShell(error)) return this.#sayMissing(notFound('conntrack'));
         if (input !== undefined && isUnknownOption(error)) {
           this.#takesMany = false;
           return undefined;
@@ -149,8 +155,11 @@ export class ConntrackCleaner {
           await clock.sleep(retryMs, signal).catch(() => {});
           continue;
         }
-        const fields = { command: args.slice(0, 16).join(' '), ...errorFields(error) };
-        log.warn(fields, 'cannot remove stale UDP flows; they end by their timeout');
+        const fields = errorFields(error);
+        if (fields.err !== this.#said) {
+          log.warn({ command: args.join(' '), ...fields }, 'cannot remove stale UDP flows; they end by their timeout');
+        }
+        this.#said = fields.err;
         return undefined;
       }
     }
@@ -195,3 +204,6 @@ const isNothingFound = (error: unknown): boolean =>
 
 /** It exits with 2 when it does not know what it is asked for. */
 const isUnknownOption = (error: unknown): boolean => error instanceof ExecError && error.exitCode === 2;
+
+/** The shell exits with 127 when it does not find the program. */
+const isNotFoundByShell = (error: unknown): boolean => error instanceof ExecError && error.exitCode === 127;

@@ -305,7 +305,7 @@ test('a start does not wait for the flows that there are, and removes those that
       if (file === 'nft') return nft.run(file, args, options);
       if (args[0] === '-L') asked.resolve();
       if (args[0] === '-D') removed.resolve(args.join(' '));
-      if (args[0] === '-R') removed.resolve(options.input ?? '');
+      if (args.includes('-R')) removed.resolve(options.input ?? '');
       return { stdout: args[0] === '-L' ? await listing.promise : '', stderr: '' };
     },
   };

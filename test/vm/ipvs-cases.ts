@@ -38,7 +38,7 @@ describe('flows of UDP over IPVS', () => {
       try {
         return await lab.exec.run(file, args, options);
       } finally {
-        if (file === 'conntrack' && (args.includes('-D') || args.includes('-R'))) forgotten();
+        if (args.includes('-R') || (file === 'conntrack' && args.includes('-D'))) forgotten();
       }
     },
   };
