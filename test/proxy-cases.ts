@@ -3,6 +3,7 @@ import type { Endpoint, EndpointSlice } from '../src/api/discovery-v1.ts';
 import { serviceNameLabel } from '../src/api/discovery-v1.ts';
 import type { TrafficConfig } from '../src/proxy/node-facts.ts';
 import type { IpFamily } from '../src/proxy/read-service.ts';
+import { policiesOf } from './proxy-cases-policies.ts';
 import { shapesOf } from './proxy-cases-shapes.ts';
 import { bridgeIp, bridgeIp6, nodeIp, nodeIp6, outsideIp, outsideIp6, tcpPort, udpPort } from './proxy-lab.ts';
 
@@ -208,10 +209,11 @@ export function worldOf(family: IpFamily): World {
     }
   }
   const shapes = shapesOf(family, addresses);
+  const policies = policiesOf(family, addresses);
   return {
     ...{ family, settings: usualSettings, clusterCidr: a.cidr, pods, node: a.node },
-    services: [...services, ...shapes.services],
-    slices: [...slices, ...shapes.slices],
-    cases: { ...cases, ...shapes.cases },
+    services: [...services, ...shapes.services, ...policies.services],
+    slices: [...slices, ...shapes.slices, ...policies.slices],
+    cases: { ...cases, ...shapes.cases, ...policies.cases },
   };
 }

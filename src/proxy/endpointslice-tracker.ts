@@ -119,7 +119,8 @@ function takeFrom<V>(maps: Map<string, Map<string, V>>, name: string, key: strin
 
 /**
  * Puts the slices of one Service together. While an endpoint moves from one slice to another both may hold it; the
- * copy that is more usable counts, so that the move cannot take a ready endpoint away.
+ * copy that is more usable counts, so that the move cannot take a ready endpoint away; of two alike the one that says
+ * where the endpoint runs.
  */
 export function mergeSlices(slices: Iterable<SliceInfo>): readonly PortEndpoints[] {
   const ports = new Map<string, { name: string; protocol: PortProtocol; endpoints: Map<string, PortEndpoint> }>();
@@ -143,5 +144,7 @@ export function mergeSlices(slices: Iterable<SliceInfo>): readonly PortEndpoints
   }));
 }
 
-const usability = (endpoint: EndpointInfo): number =>
-  endpoint.ready ? 3 : endpoint.serving && endpoint.terminating ? 2 : endpoint.serving ? 1 : 0;
+function usability({ ready, serving, terminating, nodeName }: EndpointInfo): number {
+  const grade = ready ? 3 : serving && terminating ? 2 : serving ? 1 : 0;
+  return grade + (nodeName === undefined ? 0 : 0.5);
+}

@@ -98,7 +98,7 @@ function readEndpoint(
       nodeName: fields.text(endpoint['nodeName'], `${path}.nodeName`),
       ...(podUid === undefined ? {} : { podUid }),
       ready,
-      serving: condition('serving') ?? ready,
+      serving: condition('serving') ?? true,
       terminating: condition('terminating') ?? false,
       ...(forZones.length > 0 ? { forZones } : {}),
       ...(forNodes.length > 0 ? { forNodes } : {}),
