@@ -49,7 +49,9 @@ async function cleanUpOne(
     if (!plan && found.length > 0) await remains.remove(signal);
     return { what, found };
   } catch (error) {
-    return { what, found, problem: adviceOf(error) };
+    // What could be removed is gone, whatever held up the rest.
+    const left = found.length > 0 ? await remains.found(signal).catch(() => found) : found;
+    return { what, found, left, problem: adviceOf(error) };
   }
 }
 

@@ -33,6 +33,26 @@ const table: Readonly<
       ],
     },
   ],
+  'of what was removed in part it is said which part': [
+    {
+      isPlan: false,
+      items: [{ ...broken, found: ['chain filter A', '3 chains'], left: ['2 chains'] }],
+      stays: [],
+    },
+    {
+      good: false,
+      lines: [
+        'removed: chain filter A (mode iptables)',
+        'removed: 3 chains (mode iptables)',
+        'not removed: 2 chains (mode iptables)',
+        'mode iptables: failed: the lock is held',
+      ],
+    },
+  ],
+  'what could not be looked for is no more than that': [
+    { isPlan: true, items: [{ ...broken, found: [] }], stays: [] },
+    { good: false, lines: ['mode iptables: failed: the lock is held'] },
+  ],
 };
 for (const [sentence, [report, text]] of Object.entries(table)) {
   test(sentence, () => assert.deepEqual(cleanupLines(report), text));
