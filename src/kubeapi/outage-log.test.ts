@@ -49,3 +49,10 @@ test('who asked need not say again what the client has said', () => {
   assert.deepEqual([failureLevel(told), failureLevel(broken), failureLevel(new Error('x'))], ['debug', 'warn', 'warn']);
   assert.deepEqual(said, [gone]);
 });
+
+test('a client that was closed while something was under way is no outage', () => {
+  const { said, outage } = setUp();
+  const closed = new ApiConnectionError('ApiClientClosed', 'closed');
+  outage.failed(closed);
+  assert.deepEqual([said, failureLevel(closed)], [[], 'debug']);
+});

@@ -30,6 +30,8 @@ export class OutageLog {
     if (!(error instanceof ApiConnectionError) || error.code === 'ApiConnectionLost') return;
     const now = this.#clock.monotonic();
     error.said = true;
+    // What was under way when the client was closed is no fault of the server.
+    if (error.code === 'ApiClientClosed') return;
     if (this.#isOut || now - this.#saidAt < quietMs) return;
     this.#isOut = true;
     this.#saidAt = now;
