@@ -5,6 +5,7 @@ import type { PodUid } from '../api/ids.ts';
 import type { Config } from '../config/config.ts';
 import { createKubeClient, type KubeClient } from '../kubeapi/client.ts';
 import { systemClock as clock } from '../lib/clock.ts';
+import { AgentError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { ManifestDir } from '../pod/manifest-dir.ts';
 import { Complaints } from '../proxy/complaints.ts';
@@ -73,10 +74,17 @@ export async function buildServicesHalf(input: ServicesHalfInput): Promise<Servi
 async function connectProxy({ config, metrics, log }: ServicesHalfInput): Promise<KubeClient | undefined> {
   const { kubeconfig, qps, burst } = config.proxy.clientConnection;
   if (!kubeconfig) return undefined;
-  return createKubeClient({
-    ...{ kubeconfig, qps, burst, userAgent: 'keelson-proxy', clock, log },
-    metrics: metrics.proxyRest,
-  });
+  try {
+    return await createKubeClient({
+      ...{ kubeconfig, qps, burst, userAgent: 'keelson-proxy', clock, log },
+      metrics: metrics.proxyRest,
+    });
+  } catch (error) {
+    if (!(error instanceof AgentError) || error.code !== 'KubeconfigUnreadable') throw error;
+    const hint =
+      "check clientConnection.kubeconfig of the KubeProxyConfiguration; without it the node's identity is used";
+    throw new AgentError(error.code, error.message, { cause: error, hint });
+  }
 }
 
 function fromApi(
