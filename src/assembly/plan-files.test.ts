@@ -150,5 +150,20 @@ test('a packet is traced through the objects of files', async () => {
   );
   assert.throws(() => planned.trace({ client: 'shop/web-a', target: 'shop/web', protocol: '' }), {
     code: 'BadQuestion',
+    message: /pods are not known from files/,
   });
+});
+
+test('without its Node it is not known which addresses the node has, and a trace says so', async () => {
+  const sentence = async (...filenames: readonly string[]) => {
+    const planned = await planFiles({ filenames, config: [], hostnameOverride: 'node-a' });
+    const [trace] = planned.trace({ client: 'outside', target: '192.0.2.9:30080', protocol: '' }).items;
+    return trace?.steps.find(({ about }) => about === 'frontend')?.sentence;
+  };
+  const node = write(
+    'node-a-address.yaml',
+    'apiVersion: v1\nkind: Node\nmetadata: {name: node-a}\nstatus: {addresses: [{type: InternalIP, address: 192.0.2.1}]}\n',
+  );
+  assert.match((await sentence(web)) ?? '', /which ones this node has is not known/);
+  assert.match((await sentence(web, node)) ?? '', /none of this host/);
 });

@@ -22,6 +22,7 @@ import {
 import { DualProxier } from '../proxy/dual-proxier.ts';
 import { Proxier } from '../proxy/proxier.ts';
 import { clusterIpsOf, type IpFamily } from '../proxy/read-service.ts';
+import { badQuestion } from '../proxy/trace-question.ts';
 import { unplannedObjects } from '../proxy/unplanned-objects.ts';
 import { proxierSettings } from './proxier-settings.ts';
 import { buildModes } from './proxy-modes.ts';
@@ -79,8 +80,7 @@ export async function planFiles(asked: SvcFiles, only?: IpFamily): Promise<Plann
               slices.filter(
                 ({ metadata: { namespace, labels } }) => `${namespace}/${labels?.[serviceNameLabel]}` === serviceKey,
               ),
-            // Pods are not among the objects.
-            findPod: () => undefined,
+            findPod: refusePod,
             hostAddresses: () => (node?.status?.addresses ?? []).map(({ address }) => address),
           },
           question,
@@ -88,6 +88,14 @@ export async function planFiles(asked: SvcFiles, only?: IpFamily): Promise<Plann
       ),
   };
 }
+
+/** Pods are not among the objects. */
+const refusePod = (namespace: string, name: string): never => {
+  const hint = 'a client is an address, host or outside; with a daemon also a pod of its node';
+  throw new AgentError(badQuestion, `pods are not known from files: ${namespace}/${name} cannot be the client`, {
+    hint,
+  });
+};
 
 /** No kernel waits for any of it. */
 const settled = <T extends { readonly pending: object }>(answer: T): T => ({

@@ -113,7 +113,7 @@ function destinationAt(
   const others = offeredAt(facts, ip);
   const [first] = others;
   if (first) return { ...at, route: undefined, steps: [otherPortStep(at, first, others)] };
-  return nodePort ?? { ...at, route: undefined, steps: [absentAddress(objects, facts.family, ip)] };
+  return nodePort ?? { ...at, route: undefined, steps: [absentAddress(facts, objects, ip)] };
 }
 
 function otherPortStep({ ip, protocol, port }: Frontend, first: Route, others: readonly Route[]): TraceStep {
@@ -192,7 +192,7 @@ function claimStep({ routes }: TraceFacts, frontend: Frontend): readonly TraceSt
 }
 
 /** An address that no Service answers on; a Service may name it all the same. */
-function absentAddress(objects: TraceObjects, family: IpFamily, ip: string): TraceStep {
+function absentAddress({ family, nodeAddresses }: TraceFacts, objects: TraceObjects, ip: string): TraceStep {
   for (const { metadata, spec, status } of objects.services()) {
     const object = `Service ${metadata.namespace ?? 'default'}/${metadata.name}`;
     const ingress = listOf(status?.loadBalancer?.ingress).find((one) => canonicalIp(one.ip ?? '', family) === ip);
@@ -204,6 +204,10 @@ function absentAddress(objects: TraceObjects, family: IpFamily, ip: string): Tra
       const sentence = `names ${ip}, but has no cluster IP of ${family} or no usable port: it is not programmed`;
       return about({ object, field: 'spec.clusterIPs', sentence });
     }
+  }
+  if (nodeAddresses.length === 0 && objects.hostAddresses().length === 0) {
+    const sentence = `${ip} is no address of a Service, and which ones this node has is not known: its Node is missing, or has none`;
+    return about({ sentence, field: 'status.addresses' });
   }
   return about({ sentence: `${ip} is no address of a Service and none of this host: the packet goes on as it is` });
 }
