@@ -47,5 +47,8 @@ function usableOf(endpoints: readonly PortEndpoint[]): readonly PortEndpoint[] {
   return ready.length > 0 ? ready : endpoints.filter(isLeaving);
 }
 
+/** Whether it may answer those that it already serves, whoever gets new connections. */
+export const isUsable = (endpoint: PortEndpoint): boolean => isReady(endpoint) || isLeaving(endpoint);
+
 const isReady = ({ ready }: PortEndpoint): boolean => ready;
 const isLeaving = ({ serving, terminating }: PortEndpoint): boolean => serving && terminating;

@@ -249,6 +249,26 @@ const cases: Record<
   },
 };
 
+test('by UDP those that still serve and get nothing new keep what they have', () => {
+  const endpoints = [
+    at('10.0.0.1', leaving),
+    at('10.0.0.2', {}, 'there'),
+    at('10.0.0.3'),
+    at('10.0.0.4', { ready: false }),
+  ];
+  const { slice: info } = readSlice(slice(endpoints, [{ name: '', port: 53, protocol: 'UDP' }]), 'IPv4');
+  const holdsOf = (spec: Partial<ServiceSpec>, protocol: 'TCP' | 'UDP' = 'UDP') => {
+    const ports = [{ port: 53, nodePort: 30_053, protocol }];
+    const { service: read } = readService(service({ type: 'NodePort', ports, ...spec }), 'IPv4');
+    assert.ok(read && info);
+    const routes = routeService(read, mergeSlices([info]), { nodeName: 'here', zone: 'a' });
+    return routes.map(({ holds }) => holds?.map(({ ip }) => ip));
+  };
+  assert.deepEqual(holdsOf({}), [['10.0.0.1'], ['10.0.0.1']]);
+  assert.deepEqual(holdsOf({ internalTrafficPolicy: 'Local' }), [['10.0.0.1', '10.0.0.2'], ['10.0.0.1']]);
+  assert.deepEqual(holdsOf({}, 'TCP'), [undefined, undefined]);
+});
+
 const textOf = ({ verdict, targets }: Delivery): string =>
   [verdict, ...targets.map((target) => `${target.ip}:${target.port}`)].join(' ');
 

@@ -1,6 +1,6 @@
 import type { PortProtocol } from '../api/core-v1.ts';
 import type { NodePlace } from './categorize-endpoints.ts';
-import { categorizeEndpoints } from './categorize-endpoints.ts';
+import { categorizeEndpoints, isUsable } from './categorize-endpoints.ts';
 import type { PortEndpoint, PortEndpoints } from './endpointslice-tracker.ts';
 import type { ServiceInfo } from './read-service.ts';
 import { inRanges } from './read-service.ts';
@@ -54,6 +54,8 @@ export interface Route extends Delivery {
   readonly affinitySeconds: number | undefined;
   /** Ranges whose packets may come in at all; undefined: everybody's. */
   readonly sources: readonly string[] | undefined;
+  /** By UDP: those that get no new connections by this route, and keep the flows that they have. Absent: nobody. */
+  readonly holds?: readonly Pick<Target, 'ip' | 'port'>[];
 }
 
 /** Routes of one Service. Slices hold resolved target ports, so Service and slice meet by port name and protocol. */
@@ -66,6 +68,8 @@ export function routeService(
     const served = endpoints.find((other) => other.name === port.name && other.protocol === port.protocol);
     const deliver = (trafficPolicy: 'Cluster' | 'Local') => delivery(served?.endpoints ?? [], place, trafficPolicy);
     const { protocol } = port;
+    const holds = (...deliveries: readonly Delivery[]) =>
+      protocol === 'UDP' ? holdersOf(served?.endpoints ?? [], deliveries) : {};
     const { affinitySeconds } = service;
     const common = { affinitySeconds, outside: undefined, sources: undefined };
     const { namespace, name } = service;
@@ -75,17 +79,21 @@ export function routeService(
       (ip): Route => ({
         ...common,
         ...internal,
+        ...holds(internal),
         ...origin('clusterIP'),
         frontend: { ip, protocol, port: port.port },
         masquerade: 'outsiders',
       }),
     );
     const isLocal = service.externalTrafficPolicy === 'Local';
+    const inside = deliver('Cluster');
+    const outside = isLocal ? deliver('Local') : undefined;
     const external = {
       ...common,
-      ...deliver('Cluster'),
+      ...inside,
+      ...holds(inside, ...(outside ? [outside] : [])),
       masquerade: isLocal ? 'host' : 'everybody',
-      outside: isLocal ? deliver('Local') : undefined,
+      outside,
     } as const;
     for (const ip of service.externalIps) {
       routes.push({ ...external, ...origin('externalIP'), frontend: { ip, protocol, port: port.port } });
@@ -112,6 +120,13 @@ function delivery(endpoints: readonly PortEndpoint[], place: NodePlace, trafficP
     mayBeLocal: nodeName === undefined || nodeName === place.nodeName,
   }));
   return { verdict: targets.length > 0 ? 'forward' : elsewhere ? 'drop' : 'reject', targets };
+}
+
+/** Who gets new connections may change at any time; as by TCP, what goes on is not cut off for it. */
+function holdersOf(endpoints: readonly PortEndpoint[], deliveries: readonly Delivery[]): Pick<Route, 'holds'> {
+  const reached = new Set(deliveries.flatMap(({ targets }) => targets.map(({ ip, port }) => `${ip} ${port}`)));
+  const others = endpoints.filter((one) => isUsable(one) && !reached.has(`${one.ip} ${one.port}`));
+  return others.length > 0 ? { holds: others.map(({ ip, port }) => ({ ip, port })) } : {};
 }
 
 export const frontendKey = ({ ip, protocol, port }: Frontend): string => `${ip} ${protocol} ${port}`;

@@ -41,6 +41,17 @@ const changes: Record<string, { previous?: Route; current?: Route; stale: readon
     current: route([2], { outside: route([1]) }),
     stale: [],
   },
+  'an endpoint that leaves, and still serves': {
+    previous: route([1, 2]),
+    current: route([2], { holds: [at(1)] }),
+    stale: [],
+  },
+  'an endpoint that has left': { previous: route([2], { holds: [at(1)] }), current: route([2]), stale: [to(at(1))] },
+  'from those of other nodes alone to one of this': {
+    previous: route([], { verdict: 'drop', holds: [at(1)] }),
+    current: route([2], { holds: [at(1)] }),
+    stale: [to(undefined)],
+  },
 };
 for (const [sentence, { previous, current, stale }] of Object.entries(changes)) {
   test(sentence, () => {
@@ -54,16 +65,19 @@ test('of the flows that a start finds, those that no route leads to are stale', 
     ['10.96.0.1 53', route([1])],
     ['10.96.0.2 53', route([])],
     ['* 30053', route([1])],
+    ['10.96.0.3 53', route([1], { holds: [at(2)] })],
   ]);
   const flow = (ip: string, port: number, answersFrom: { ip: string; port: number }) => ({ ip, port, answersFrom });
   const gone = [
     flow('10.96.0.1', 53, at(2)),
+    flow('10.96.0.3', 53, at(3)),
     flow('10.96.0.1', 53, { ip: '10.96.0.1', port: 53 }),
     flow('10.96.0.2', 53, at(1)),
     flow('192.0.2.1', 30053, at(2)),
   ];
   const kept = [
     flow('10.96.0.1', 53, at(1)),
+    flow('10.96.0.3', 53, at(2)),
     flow('10.96.0.2', 53, { ip: '10.96.0.2', port: 53 }),
     flow('192.0.2.1', 30053, at(1)),
     flow('198.51.100.1', 30053, { ip: '198.51.100.1', port: 30053 }),

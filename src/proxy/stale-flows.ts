@@ -19,19 +19,20 @@ export interface TrackedFlow {
 }
 
 /**
- * The flows that a change of a route leaves behind: those to endpoints that it does not have any more, and, once it
- * has one at all, those that began before and lead nowhere. UDP alone: a TCP client notices and connects anew.
+ * The flows that a change of a route leaves behind: those to endpoints that do not serve it any more, and, once it
+ * has one at all, those that began before and lead nowhere. One that only gets nothing new keeps what it has. UDP
+ * alone: a TCP client notices and connects anew.
  */
 export function staleFlows({ previous, current }: RouteChange): readonly StaleFlows[] {
   const frontend = (current ?? previous)?.frontend;
   if (frontend?.protocol !== 'UDP') return [];
   const { ip, port } = frontend;
-  const before = targetsOf(previous);
-  const kept = targetsOf(current);
+  const before = servingBy(previous);
+  const kept = servingBy(current);
   const stale: StaleFlows[] = [...before]
     .filter(([key]) => !kept.has(key))
     .map(([, endpoint]) => ({ ip, port, endpoint: { ip: endpoint.ip, port: endpoint.port } }));
-  if (kept.size > 0 && before.size === 0) stale.push({ ip, port, endpoint: undefined });
+  if (leadsSomewhere(current) && !leadsSomewhere(previous)) stale.push({ ip, port, endpoint: undefined });
   return stale;
 }
 
@@ -41,8 +42,8 @@ export function stillStale(
   routeOf: (ip: string, port: number) => Route | undefined,
 ): readonly StaleFlows[] {
   return stale.filter(({ ip, port, endpoint }) => {
-    const targets = targetsOf(routeOf(ip, port));
-    return endpoint ? !targets.has(keyOf(endpoint)) : targets.size > 0;
+    const route = routeOf(ip, port);
+    return endpoint ? !servingBy(route).has(keyOf(endpoint)) : leadsSomewhere(route);
   });
 }
 
@@ -59,8 +60,7 @@ export function isUnrouted(
   const isTranslated = answersFrom.ip !== ip || answersFrom.port !== port;
   const route = routeOf(ip, port) ?? (isTranslated && isNodeAddress(ip) ? routeOf(nodeAddress, port) : undefined);
   if (!route || isRelay(answersFrom.ip)) return false;
-  const targets = targetsOf(route);
-  return !targets.has(keyOf(answersFrom)) && (isTranslated || targets.size > 0);
+  return !servingBy(route).has(keyOf(answersFrom)) && (isTranslated || leadsSomewhere(route));
 }
 
 /** Names flows of one kind. */
@@ -96,10 +96,14 @@ export function staleAmong(
   return [...found.values()];
 }
 
-function targetsOf(route: Route | undefined): ReadonlyMap<string, Target> {
-  const all = [...(route?.targets ?? []), ...(route?.outside?.targets ?? [])];
+/** Who gets connections by a route, and who keeps those that he has. */
+function servingBy(route: Route | undefined): ReadonlyMap<string, Pick<Target, 'ip' | 'port'>> {
+  const all = [...(route?.targets ?? []), ...(route?.outside?.targets ?? []), ...(route?.holds ?? [])];
   return new Map(all.map((target) => [keyOf(target), target]));
 }
+
+const leadsSomewhere = (route: Route | undefined): boolean =>
+  route !== undefined && route.targets.length + (route.outside?.targets.length ?? 0) > 0;
 
 const keyOf = ({ ip, port }: { readonly ip: string; readonly port: number }): string => `${ip} ${port}`;
 
