@@ -201,8 +201,13 @@ const cases: Record<string, Case> = {
     problems: [],
     reads: { sourceRanges: undefined },
   },
+  'a health check without a balancer that asks': {
+    spec: { type: 'NodePort', externalTrafficPolicy: 'Local', healthCheckNodePort: 31_000 },
+    problems: [],
+    reads: { healthCheckNodePort: undefined },
+  },
   'a health check at no port': {
-    spec: { externalTrafficPolicy: 'Local', healthCheckNodePort: 99_999 },
+    spec: { type: 'LoadBalancer', externalTrafficPolicy: 'Local', healthCheckNodePort: 99_999 },
     problems: ['spec.healthCheckNodePort 99999 is not a port number'],
     reads: { healthCheckNodePort: undefined },
   },

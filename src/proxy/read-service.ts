@@ -93,6 +93,7 @@ function readSpec(
   const policy = (key: 'internalTrafficPolicy' | 'externalTrafficPolicy') =>
     fields.oneOf(spec[key], policies, `spec.${key}`) ?? 'Cluster';
   const externalTrafficPolicy = policy('externalTrafficPolicy');
+  const hasHealthCheck = externalTrafficPolicy === 'Local' && spec.type === 'LoadBalancer';
   const healthCheckNodePort = fields.optionalPort(spec.healthCheckNodePort, 'spec.healthCheckNodePort');
   return {
     namespace: fields.text(metadata.namespace, 'metadata.namespace') || 'default',
@@ -108,7 +109,7 @@ function readSpec(
     sourceRanges: readSourceRanges(spec.loadBalancerSourceRanges, family, fields),
     affinitySeconds: readAffinity(spec, fields),
     publishesNotReady: fields.flag(spec.publishNotReadyAddresses, 'spec.publishNotReadyAddresses') === true,
-    healthCheckNodePort: externalTrafficPolicy === 'Local' ? healthCheckNodePort : undefined,
+    healthCheckNodePort: hasHealthCheck ? healthCheckNodePort : undefined,
   };
 }
 
