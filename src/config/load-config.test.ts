@@ -320,8 +320,10 @@ test('refusals', () => {
         registerWithTaints: ['a=b'],
         hostnameOverride: 'a_b',
         proxyMode: 'iptable',
+        rootDir: '',
       },
       [
+        /^--root-dir: "" is not a folder/,
         /^--register-with-taints: "a=b" is not a taint/,
         /^--hostname-override: "a_b" cannot be/,
         /^--proxy-mode: "iptable" is not one of .*did you mean iptables/,

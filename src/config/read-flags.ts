@@ -31,6 +31,8 @@ export function readFlags(options: RunOptions, cwd: string): FlagReading {
     const complain: Complain = (c) => refuse(`${flag}${pathText(c.path)}`, c.message, c.hint);
     return value === undefined ? undefined : schema.read(value, [], complain);
   };
+  // An empty path would be the folder that keelson happens to be started in.
+  if (options.rootDir === '') refuse('root-dir', '"" is not a folder', 'give a path, or leave the flag out');
   const rootDir = resolve(cwd, options.rootDir);
   const taints = readTaints(options.registerWithTaints, refuse);
   const hostname = readHostname(options.hostnameOverride, refuse);
