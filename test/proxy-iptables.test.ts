@@ -134,7 +134,7 @@ for (const variant of ['nft', 'legacy'] as const) {
   const exec: Exec = {
     run: (file, args, options) => {
       const name = file.replace(/^(ip6?tables)(?=$|-restore|-save)/, `$1-${variant}`);
-      return lab.exec.run(name, args, { ...options, env: { XTABLES_LOCKFILE: lock } });
+      return lab.exec.run(name, args, { ...options, env: { XTABLES_LOCKFILE: lock, ...options.env } });
     },
   };
   describe(`iptables-${variant}`, () => {
@@ -221,6 +221,58 @@ for (const variant of ['nft', 'legacy'] as const) {
       assert.deepEqual(await remains.found(signal), []);
     });
 
+    test('a rule of others that only speaks of our chains is theirs', async () => {
+      const edit = async (...args: readonly string[]) =>
+        void (await exec.run('iptables', ['-w', '5', ...args], { signal, timeoutMs: 10_000 }));
+      const rule = ['INPUT', '-m', 'comment', '--comment', 'goes before -j KUBE-SERVICES', '-j', 'ACCEPT'];
+      await edit('-I', ...rule);
+      const wish = await wishOf(worldOf('IPv4'), {});
+      await sync(backendOf('IPv4'), wish);
+      assert.deepEqual(await sync(backendOf('IPv4'), wish), { isFull: true, writes: 0 });
+      await new IptablesRemains({ exec }).remove(signal);
+      await edit('-D', ...rule);
+    });
+
+    if (variant === 'nft') {
+      test('where rules of nft hide a table, what is there is not written again, and changes go on', async () => {
+        const said: unknown[] = [];
+        const log = { ...silentLog, warn: (fields: object) => said.push((fields as { code?: string }).code) };
+        const backend = new IptablesBackend({ exec, family: 'IPv4', log });
+        const wish = await wishOf(worldOf('IPv4'), {});
+        await sync(backend, wish);
+        const natRules = async () => (await lab.node('nft list table ip nat')).match(/ jump KUBE-\S+/g)?.length;
+        const before = await natRules();
+        await lab.node('nft add chain ip nat THEIRS');
+        await lab.node('nft add rule ip nat THEIRS ct state new accept');
+        for (let i = 0; i < 2; i++) {
+          assert.deepEqual(await sync(backend, wish, 'periodic'), { isFull: false, writes: 0 });
+        }
+        assert.equal(await natRules(), before);
+        assert.deepEqual(said, ['TableUnreadable']);
+        const [service = ''] = wish.routes.servicesWithRoutes();
+        const none = await wishOf({ ...worldOf('IPv4'), services: [] }, {});
+        const gone = { ...none, changed: { ...none.changed, services: new Set([service]) } };
+        assert.ok((await sync(backend, gone)).writes > 0);
+        const remains = new IptablesRemains({ exec });
+        const refused = [
+          () => sync(backendOf('IPv4'), wish),
+          () => remains.found(signal),
+          () => remains.remove(signal),
+        ];
+        for (const doing of refused) {
+          await assert.rejects(doing, { code: 'TableUnreadable', hint: /nft list table ip nat/ });
+        }
+        await lab.node('nft flush chain ip nat THEIRS');
+        await lab.node('nft delete chain ip nat THEIRS');
+        await remains.remove(signal);
+        assert.deepEqual(await remains.found(signal), []);
+        await lab.node('nft add chain ip nat THEIRS');
+        await lab.node('nft add rule ip nat THEIRS ct state new accept');
+        assert.deepEqual(await remains.found(signal), []);
+        await lab.node('nft delete table ip nat');
+      });
+    }
+
     if (variant === 'legacy') {
       test('another program that keeps the lock is named as the cause', async () => {
         const holder = spawn('flock', [lock, 'sh', '-c', 'echo; exec cat'], { stdio: ['pipe', 'pipe', 'inherit'] });
@@ -229,6 +281,7 @@ for (const variant of ['nft', 'legacy'] as const) {
         const wish = await wishOf(worldOf('IPv4'), {});
         const backend = backendOf('IPv4');
         try {
+          assert.equal(await iptablesUnusable(exec)(signal), undefined);
           await assert.rejects(sync(backend, wish), { code: 'XtablesLocked', retryable: true });
         } finally {
           holder.stdin.end();

@@ -194,6 +194,19 @@ for (const variant of ['nft', 'legacy']) {
   }
 }
 
+test('where rules of nft hide a table, what is there is not written again', async () => {
+  const backend = new UserspaceBackend({
+    ...{ exec: execOf('nft'), clock: systemClock, log: silentLog, family: 'IPv4', sockets: new NumberedSockets() },
+  });
+  const wish = wishOf('IPv4', someRoutes('IPv4'));
+  await backend.sync(wish, context());
+  await lab.node('nft add chain ip nat THEIRS');
+  await lab.node('nft add rule ip nat THEIRS ct state new accept');
+  const before = await lab.node('nft list table ip nat');
+  assert.equal((await backend.sync(wish, context('periodic'))).writes, 0);
+  assert.equal(await lab.node('nft list table ip nat'), before);
+});
+
 const withoutNoise = (saved: string): string =>
   saved
     .split('\n')

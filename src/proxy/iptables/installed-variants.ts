@@ -1,8 +1,11 @@
 import type { Exec } from '../../host/exec.ts';
 import { ExecError } from '../../host/exec.ts';
 import type { IpFamily } from '../read-service.ts';
+import { canaryChain } from '../userspace/compile-portals.ts';
+import { ownerChain } from './chain-names.ts';
 import type { Variant } from './iptables-programs.ts';
 import { IptablesError, IptablesPrograms } from './iptables-programs.ts';
+import { unreadableTables } from './kernel-tables.ts';
 
 /** What one family of one variant of iptables holds, as text. */
 export interface Place {
@@ -28,7 +31,7 @@ export async function placesOf(exec: Pick<Exec, 'run'>, signal: AbortSignal): Pr
   return places;
 }
 
-/** `variant`: undefined for the one that the host calls iptables. */
+/** `variant`: undefined for the one that the host calls iptables. Throws when something of ours cannot be seen. */
 export async function placeOf(
   exec: Pick<Exec, 'run'>,
   family: IpFamily,
@@ -37,7 +40,13 @@ export async function placeOf(
 ): Promise<Reading> {
   const programs = new IptablesPrograms(exec, family, variant);
   try {
-    return { family, programs, saved: await programs.save(signal) };
+    const saved = await programs.save(signal);
+    for (const table of unreadableTables(saved)) {
+      for (const mark of [ownerChain, canaryChain]) {
+        if ((await programs.list(table, mark, signal)) !== undefined) throw programs.unreadable(table);
+      }
+    }
+    return { family, programs, saved };
   } catch (error) {
     if (!(error instanceof IptablesError)) throw error;
     if (error.code === 'IptablesMissing') return 'missing';

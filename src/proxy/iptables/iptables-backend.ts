@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Exec } from '../../host/exec.ts';
 import type { RunCause } from '../../lib/bounded-runner.ts';
+import { errorFields } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
 import type { Backend, SyncOutcome, TrafficRules, Wish } from '../backend.ts';
 import type { IptablesMetrics } from '../proxy-metrics.ts';
@@ -14,10 +15,10 @@ import { diffService, FullDiff, footprintOf } from './diff-tables.ts';
 import { explainRules } from './explain-rules.ts';
 import { fixedRules } from './fixed-chains.ts';
 import type { Variant } from './iptables-programs.ts';
-import { IptablesError, IptablesPrograms } from './iptables-programs.ts';
+import { IptablesError, IptablesPrograms, isUnreadable } from './iptables-programs.ts';
 import { removeOurs } from './iptables-remains.ts';
 import type { KernelTables } from './kernel-tables.ts';
-import { readTables } from './kernel-tables.ts';
+import { readTables, unreadableTables } from './kernel-tables.ts';
 import { OtherVariant } from './other-variant.ts';
 import { restoreScript, ScriptWriter, scriptLimits } from './restore-script.ts';
 import { removeHolder, writeLines } from './write-lines.ts';
@@ -57,6 +58,7 @@ export class IptablesBackend implements Backend {
   #known: Known | undefined;
   readonly #otherVariant: OtherVariant;
   #saidHeld = '';
+  #saidUnreadable = false;
   #checks = 0;
   #advised = false;
 
@@ -82,8 +84,8 @@ export class IptablesBackend implements Backend {
   }
 
   async diff(wish: Wish, signal: AbortSignal): Promise<readonly string[]> {
-    const kernel = readTables(await this.#programs.save(signal));
-    if (isNeedless(wish, kernel)) return [];
+    const kernel = await this.#read(wish, signal);
+    if (!kernel) return [];
     const writes = [...fullWrites(wish, new FullDiff(kernel, fixedRules(wish.rules)))].flat();
     return writes.flatMap((write) => writeLines(write, kernel));
   }
@@ -108,8 +110,9 @@ export class IptablesBackend implements Backend {
       if (rules.family === 'IPv4' || !routes.isEmpty || !isMissing(error)) throw error;
       return { isFull: true, writes: 0 };
     }
+    const isChanged = !isDeepStrictEqual(rules, this.#rules);
     const mayDiffer =
-      !isDeepStrictEqual(rules, this.#rules) ||
+      isChanged ||
       (before === 'absent' && !routes.isEmpty) ||
       (cause === 'periodic' && before instanceof Map && (await this.#mayHaveChanged(before, signal)));
     const known = mayDiffer ? undefined : before;
@@ -121,7 +124,10 @@ export class IptablesBackend implements Backend {
     this.#written = noRules;
     const outcome = known
       ? { isFull: false, writes: await this.#change(wish, known, changed.services, signal) }
-      : { isFull: true, writes: await this.#compareAll(wish, signal) };
+      : await this.#compareAll(wish, signal).catch((error: unknown) => {
+          if (isChanged || !(before instanceof Map) || !isUnreadable(error)) throw error;
+          return this.#goOn(wish, before, error, signal);
+        });
     if (cause === 'periodic' && outcome.writes > 0 && before !== undefined) {
       this.#log.warn({ program: this.#programs.name }, 'another program changed the rules of iptables; repaired');
     }
@@ -158,15 +164,33 @@ export class IptablesBackend implements Backend {
   }
 
   /** Reads the kernel back and writes what differs. */
-  async #compareAll(wish: Wish, signal: AbortSignal): Promise<number> {
-    const count = await this.#adopt(wish, signal);
+  async #compareAll(wish: Wish, signal: AbortSignal): Promise<SyncOutcome> {
+    const writes = await this.#adopt(wish, signal);
     if (this.#variant) await this.#otherVariant.leave(this.#variant, signal);
-    return count;
+    this.#saidUnreadable = false;
+    return { isFull: true, writes };
+  }
+
+  /** The kernel cannot be read back: changes are written as if it had what it was given, which has been logged once. */
+  async #goOn(wish: Wish, before: Map<string, Footprint>, error: unknown, signal: AbortSignal): Promise<SyncOutcome> {
+    if (!this.#saidUnreadable) this.#log.warn(errorFields(error), 'what others do to the rules cannot be seen');
+    this.#saidUnreadable = true;
+    return { isFull: false, writes: await this.#change(wish, before, wish.changed.services, signal) };
+  }
+
+  /** Undefined: nothing is there, and nothing needs to be. */
+  async #read(wish: Wish, signal: AbortSignal): Promise<KernelTables | undefined> {
+    const saved = await this.#programs.save(signal);
+    const kernel = readTables(saved);
+    if (isNeedless(wish, kernel)) return undefined;
+    const [hidden] = unreadableTables(saved);
+    if (hidden) throw this.#programs.unreadable(hidden);
+    return kernel;
   }
 
   async #adopt(wish: Wish, signal: AbortSignal): Promise<number> {
-    const kernel = readTables(await this.#programs.save(signal));
-    if (isNeedless(wish, kernel)) {
+    const kernel = await this.#read(wish, signal);
+    if (!kernel) {
       this.#known = 'absent';
       return 0;
     }

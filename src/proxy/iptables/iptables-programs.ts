@@ -4,13 +4,15 @@ import { AgentError } from '../../lib/errors.ts';
 import type { IpFamily } from '../read-service.ts';
 import type { TableName } from './chain-names.ts';
 
-/** iptables could not be used, or refused. Codes: IptablesMissing, IptablesDenied, XtablesLocked, IptablesFailed, ChainHeld. */
+/** iptables could not be used, or refused. Codes: IptablesMissing, IptablesDenied, XtablesLocked, IptablesFailed, ChainHeld, TableUnreadable. */
 export class IptablesError extends AgentError {}
 
 export type Variant = 'nft' | 'legacy';
 
 /** How long the programs wait for another one that holds the xtables lock. */
 const lockSeconds = 5;
+/** For what changes no table that others use: nobody holds this lock for long. */
+export const noLock = { XTABLES_LOCKFILE: '/dev/null' };
 const maxOutputBytes = 512 * 1024 * 1024;
 
 /** EXECUTOR: the programs of one family and one variant. Decides nothing. */
@@ -57,7 +59,17 @@ export class IptablesPrograms {
   /** Throws when the programs do not know what is in `script`; nothing takes effect. */
   async test(script: string, signal: AbortSignal): Promise<void> {
     const args = ['-w', `${lockSeconds}`, '--noflush', '--test'];
-    await this.#run(`${this.#program}-restore`, args, script, 30_000, signal);
+    await this.#run(`${this.#program}-restore`, args, script, 30_000, signal, noLock);
+  }
+
+  /** What iptables cannot print it must not be asked to change: comparing would write everything again. */
+  unreadable(table: TableName): IptablesError {
+    const message = `${this.#program}-save cannot print table ${table}, which has rules that nft wrote`;
+    const family = this.#program.startsWith('ip6') ? 'ip6' : 'ip';
+    return new IptablesError('TableUnreadable', message, {
+      hint: `give the rules that nft wrote a table of their own: nft list table ${family} ${table}`,
+      retryable: true,
+    });
   }
 
   async #run(
@@ -66,9 +78,10 @@ export class IptablesPrograms {
     input: string,
     timeoutMs: number,
     signal: AbortSignal,
+    env: Readonly<Record<string, string>> = {},
   ): Promise<string> {
     try {
-      return (await this.#exec.run(file, args, { signal, timeoutMs, input, maxOutputBytes })).stdout;
+      return (await this.#exec.run(file, args, { signal, timeoutMs, input, maxOutputBytes, env })).stdout;
     } catch (error) {
       throw iptablesErrorOf(error, file);
     }
@@ -102,6 +115,9 @@ function iptablesErrorOf(error: unknown, file: string): unknown {
   }
   return new IptablesError('IptablesFailed', `${file} failed`, { cause: error, retryable: true });
 }
+
+export const isUnreadable = (error: unknown): error is IptablesError =>
+  error instanceof IptablesError && error.code === 'TableUnreadable';
 
 const isNoSuchChain = (error: unknown): boolean =>
   error instanceof IptablesError &&

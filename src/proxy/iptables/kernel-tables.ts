@@ -25,5 +25,10 @@ export function readTables(saved: string): KernelTables {
   return tables;
 }
 
-/** The chain that a rule leads to, or undefined for any other end. */
-export const targetOf = (rule: string): string | undefined => /(?:^| )-[jg] (\S+)/.exec(rule)?.[1];
+/** Tables that iptables-save of the nft variant leaves out, because rules of nft are in them that it cannot print. */
+export const unreadableTables = (saved: string): readonly TableName[] =>
+  tableNames.filter((table) => saved.includes(`# Table \`${table}' is incompatible`));
+
+/** The chain that a rule leads to, or undefined for any other end. Comments may speak of chains as well. */
+export const targetOf = (rule: string): string | undefined =>
+  /(?:^| )-[jg] (\S+)/.exec(rule.replaceAll(/"(?:[^"\\]|\\.)*"/g, ''))?.[1];

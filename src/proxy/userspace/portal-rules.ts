@@ -1,8 +1,9 @@
 import type { Exec } from '../../host/exec.ts';
 import type { Variant } from '../iptables/iptables-programs.ts';
 import { IptablesPrograms } from '../iptables/iptables-programs.ts';
+import { unreadableTables } from '../iptables/kernel-tables.ts';
 import type { IpFamily } from '../read-service.ts';
-import { relayAddress } from './compile-portals.ts';
+import { portalTables, relayAddress } from './compile-portals.ts';
 import type { SavedTables } from './diff-portals.ts';
 import { parseSaved } from './diff-portals.ts';
 
@@ -28,6 +29,8 @@ export class PortalRulesInKernel {
   /** What there is of ours. */
   async read(signal: AbortSignal): Promise<SavedTables> {
     const saved = await this.#programs.save(signal);
+    const hidden = portalTables.find((table) => unreadableTables(saved).includes(table));
+    if (hidden) throw this.#programs.unreadable(hidden);
     return { nat: parseSaved('nat', saved), filter: parseSaved('filter', saved) };
   }
 

@@ -6,6 +6,7 @@ import type { Log } from '../../lib/log.ts';
 import type { Backend, Routes, SyncOutcome, Wish } from '../backend.ts';
 import { ConntrackCleaner } from '../conntrack.ts';
 import type { Variant } from '../iptables/iptables-programs.ts';
+import { isUnreadable } from '../iptables/iptables-programs.ts';
 import { OtherVariant } from '../iptables/other-variant.ts';
 import type { ConntrackMetrics } from '../proxy-metrics.ts';
 import type { IpFamily } from '../read-service.ts';
@@ -61,6 +62,7 @@ export class UserspaceBackend implements Backend {
   /** Whether UDP flows to relays of another life have been ended. */
   #isAdopted = false;
   #saidUnserved = '';
+  #saidUnreadable = false;
   #variant: Variant | undefined;
 
   constructor({ exec, log, clock, family, sockets, metrics }: UserspaceOptions) {
@@ -155,13 +157,22 @@ export class UserspaceBackend implements Backend {
     const isOptional = this.#family === 'IPv6' && routes.isEmpty;
     try {
       const kernel = await this.#rules.read(signal);
+      this.#saidUnreadable = false;
       const isBare = kernel.nat.chains.size + kernel.filter.chains.size === 0;
       return isOptional && isBare ? undefined : kernel;
     } catch (error) {
+      // What others do to the rules cannot be seen then; changes are written as if they had done nothing.
+      if (isUnreadable(error) && this.#kernel) return this.#sayUnreadable(error, this.#kernel);
       if (!isOptional || signal.aborted) throw error;
       this.#log.debug(errorFields(error), 'cannot look for rules of IPv6, and needs none');
       return undefined;
     }
+  }
+
+  #sayUnreadable(error: unknown, kernel: SavedTables): SavedTables {
+    if (!this.#saidUnreadable) this.#log.warn(errorFields(error), 'what others do to the rules cannot be seen');
+    this.#saidUnreadable = true;
+    return kernel;
   }
 
   #wantedRelays(routes: readonly Route[]): ReadonlyMap<string, RelayWish> {

@@ -2,6 +2,7 @@ import type { Exec } from '../../host/exec.ts';
 import { isProgramMissing } from '../../host/exec.ts';
 import { AgentError } from '../../lib/errors.ts';
 import type { ModeCheck } from '../backend.ts';
+import { noLock } from '../iptables/iptables-programs.ts';
 import { relayAddress } from './compile-portals.ts';
 
 /** One rule of every kind that the mode writes. */
@@ -28,7 +29,9 @@ export function userspaceUnusable(exec: Pick<Exec, 'run'>): ModeCheck {
       await exec.run('ip', ['-V'], options);
       // Asked for itself first, so that it is this program that is said to be missing.
       await exec.run('iptables-restore', ['--version'], options);
-      await exec.run('unshare', ['--net', 'iptables-restore', '--noflush'], { ...options, input: sample });
+      await exec.run('unshare', ['--net', 'iptables-restore', '--noflush'], {
+        ...{ ...options, input: sample, env: noLock },
+      });
       return undefined;
     } catch (error) {
       if (signal.aborted) throw error;
