@@ -221,6 +221,18 @@ for (const variant of ['nft', 'legacy'] as const) {
       assert.deepEqual(await remains.found(signal), []);
     });
 
+    for (const match of ['comment', 'conntrack', 'recent', 'statistic']) {
+      test(`without the match ${match} the mode cannot be used, which is said with a hint`, async () => {
+        const lacking: Exec = {
+          run: (file, args, { input = '', ...options }) =>
+            exec.run(file, args, { ...options, input: input.replaceAll(`-m ${match} `, '-m nosuch ') }),
+        };
+        const error = await iptablesUnusable(lacking)(signal);
+        assert.equal(error?.code, 'IptablesUnsupported');
+        assert.match(error.hint ?? '', new RegExp(`xt_${match}`));
+      });
+    }
+
     test('a rule of others that only speaks of our chains is theirs', async () => {
       const edit = async (...args: readonly string[]) =>
         void (await exec.run('iptables', ['-w', '5', ...args], { signal, timeoutMs: 10_000 }));

@@ -35,7 +35,14 @@ export const iptablesUnusable =
       await programs.test(sample, signal);
       return undefined;
     } catch (error) {
-      if (error instanceof IptablesError) return error;
-      throw error;
+      if (!(error instanceof IptablesError)) throw error;
+      return error.code === 'IptablesFailed' ? unsupported(error) : error;
     }
   };
+
+function unsupported(cause: IptablesError): IptablesError {
+  return new IptablesError('IptablesUnsupported', 'iptables or the kernel does not know what rules for Services need', {
+    cause,
+    hint: 'load or build the kernel with xt_comment, xt_conntrack, xt_addrtype, xt_statistic, xt_recent, xt_mark, xt_nat, xt_MASQUERADE and ipt_REJECT, or choose another mode',
+  });
+}

@@ -4,7 +4,10 @@ import { AgentError } from '../../lib/errors.ts';
 import type { IpFamily } from '../read-service.ts';
 import type { TableName } from './chain-names.ts';
 
-/** iptables could not be used, or refused. Codes: IptablesMissing, IptablesDenied, XtablesLocked, IptablesFailed, ChainHeld, TableUnreadable. */
+/**
+ * iptables could not be used, or refused. Codes: IptablesMissing, IptablesDenied, IptablesUnsupported, XtablesLocked,
+ * IptablesFailed, ChainHeld, TableUnreadable.
+ */
 export class IptablesError extends AgentError {}
 
 export type Variant = 'nft' | 'legacy';
