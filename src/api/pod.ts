@@ -66,6 +66,9 @@ export function isSidecar(container: Container): boolean {
   return container.restartPolicy === 'Always';
 }
 
+/** 68 years. People write the largest int64 for 'for ever', which neither a date nor a runtime's clock can hold. */
+export const longestGraceSeconds = 2 ** 31 - 1;
+
 /** How long the pod may take to end, in seconds; a deletion's own word counts first. */
 export function gracePeriodSeconds(pod: Pod): number {
   return pod.metadata.deletionGracePeriodSeconds ?? pod.spec.terminationGracePeriodSeconds ?? 30;

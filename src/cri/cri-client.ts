@@ -1,4 +1,5 @@
 import type * as cri from '../api/cri.ts';
+import { longestGraceSeconds } from '../api/pod.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Log } from '../lib/log.ts';
 import { GrpcChannel, type Rpc, rpcsOf } from './grpc-channel.ts';
@@ -91,8 +92,8 @@ function runtimeService(channel: GrpcChannel, rpc: (method: string) => Rpc, usua
     },
     startContainer: async (containerId, signal) => void (await startContainer({ containerId }, signal)),
     stopContainer: (containerId, timeoutSeconds, signal) => {
-      const deadlineMs = timeoutSeconds * 1000 + usualMs;
-      return goneIsDone(stopContainer({ containerId, timeout: timeoutSeconds }, signal, deadlineMs));
+      const timeout = Math.min(timeoutSeconds, longestGraceSeconds);
+      return goneIsDone(stopContainer({ containerId, timeout }, signal, timeout * 1000 + usualMs));
     },
     removeContainer: (containerId, signal) => goneIsDone(removeContainer({ containerId }, signal)),
     listContainers: async (filter, signal) => (await listContainers({ filter }, signal)).containers ?? [],

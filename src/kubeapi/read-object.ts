@@ -1,5 +1,5 @@
 import type { KubeObject } from '../api/meta-v1.ts';
-import { isRecord, pathText, quote, type Schema } from '../lib/schema.ts';
+import { int64, isRecord, pathText, quote, type Schema } from '../lib/schema.ts';
 import { shapes } from './object-shapes.ts';
 import type { Resource } from './resources.ts';
 
@@ -51,8 +51,12 @@ export function readObject<T extends KubeObject>(
 type Refuse = (path: string, wrong: unknown, why: string) => void;
 type Fields = Readonly<Record<string, unknown>>;
 
-/** Names and UIDs become parts of paths, on this host and at the server. */
+/**
+ * Names and UIDs become parts of paths, on this host and at the server. Only the name of a ClusterTrustBundle, which has
+ * its signer's before it, can be longer than 253.
+ */
 const nameRule = /^[A-Za-z0-9][A-Za-z0-9._:-]{0,252}$/;
+const bundleNameRule = /^[A-Za-z0-9][A-Za-z0-9._:-]{0,824}$/;
 const namespaceRule = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 const uidRule = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 
@@ -62,11 +66,12 @@ function readIdentity(
   refuse: Refuse,
 ): { readonly key: string | undefined; readonly about: string } {
   const matches = (rule: RegExp, value: unknown): value is string => typeof value === 'string' && rule.test(value);
-  if (!matches(nameRule, name)) refuse('metadata.name', name, 'is no name');
+  const isName = matches(kind === 'ClusterTrustBundle' ? bundleNameRule : nameRule, name);
+  if (!isName) refuse('metadata.name', name, 'is no name');
   const home = namespaced ? namespace : '';
   if (home !== '' && !matches(namespaceRule, home)) refuse('metadata.namespace', home, 'is no namespace');
   if (uid !== undefined && !matches(uidRule, uid)) refuse('metadata.uid', uid, 'is no UID');
-  const known = matches(nameRule, name) && (home === '' || matches(namespaceRule, home));
+  const known = isName && (home === '' || matches(namespaceRule, home));
   const key = known ? (home === '' ? name : `${home as string}/${name}`) : undefined;
   const hint = [home, name, uid].filter((part) => typeof part === 'string' && part !== '').map(shown);
   return { key, about: key === undefined ? [kind, ...hint].join(' ') : `${kind} ${key}` };
@@ -78,8 +83,7 @@ function readMetadata(metadata: Fields, refuse: Refuse): void {
     if (value !== undefined && !isRight(value)) refuse(`metadata.${field}`, value, `is not ${what}`);
   };
   for (const field of ['resourceVersion', 'generateName']) check(field, isText, 'a text');
-  for (const field of ['generation', 'deletionGracePeriodSeconds'])
-    check(field, Number.isSafeInteger, 'a whole number');
+  for (const field of ['generation', 'deletionGracePeriodSeconds']) check(field, isInt64, 'a whole number');
   for (const field of ['creationTimestamp', 'deletionTimestamp']) check(field, isTime, 'a time');
   for (const field of ['labels', 'annotations']) {
     check(field, isRecord, 'a map');
@@ -92,6 +96,7 @@ function readMetadata(metadata: Fields, refuse: Refuse): void {
 }
 
 const isText = (value: unknown): value is string => typeof value === 'string';
+const isInt64 = (value: unknown): boolean => int64.read(value, [], () => {}) !== undefined;
 const isTime = (value: unknown): boolean =>
   isText(value) && /^\d{4}-\d\d-\d\dT/.test(value) && !Number.isNaN(Date.parse(value));
 

@@ -11,7 +11,7 @@ export interface Complaint {
   readonly about: 'unknown' | 'value';
   readonly path: SourcePath;
   readonly message: string;
-  readonly hint?: string;
+  readonly hint?: string | undefined;
   /** The value is a word, as it should be, but none of those that are known. */
   readonly isWord?: true;
 }
@@ -90,6 +90,11 @@ export function integer(min = Number.MIN_SAFE_INTEGER, max = Number.MAX_SAFE_INT
   return scalar(`a whole number${range}`, (v) => (fits(v) ? v : undefined));
 }
 
+/** What Go's int64 holds. JSON.parse rounds values beyond 2^53, such as the largest, which people write for 'for ever'. */
+export const int64 = scalar('a whole number', (v) =>
+  typeof v === 'number' && Number.isInteger(v) && Math.abs(v) <= 2 ** 63 ? v : undefined,
+);
+
 export function oneOf<const T extends string>(...words: readonly T[]): Schema<T> {
   const expects = `one of ${words.map((word) => (word === '' ? '""' : word)).join(', ')}`;
   return {
@@ -162,9 +167,16 @@ export function lazy<T>(schema: () => Schema<T>): Schema<T> {
 }
 
 export function unknownKey(name: string, parent: SourcePath, known: readonly string[]): Complaint {
-  const meant = didYouMean(name, known);
-  const hint = meant ? { hint: `did you mean ${meant}?` } : {};
-  return { about: 'unknown', path: [...parent, name], message: 'no such key', ...hint };
+  return {
+    about: 'unknown',
+    path: [...parent, name],
+    message: 'no such key',
+    // Looked for when somebody asks: an object of the API has dozens of keys that are of no interest here.
+    get hint() {
+      const meant = didYouMean(name, known);
+      return meant && `did you mean ${meant}?`;
+    },
+  };
 }
 
 export function isRecord(value: unknown): value is Record<string, unknown> {

@@ -4,6 +4,7 @@ import {
   boolean,
   type Fields,
   hiddenString,
+  int64,
   integer,
   list,
   map,
@@ -21,7 +22,6 @@ import {
 const strings = list(string);
 const stringMap = map(string);
 const int32 = integer(-2_147_483_648, 2_147_483_647);
-const int64 = integer();
 const intOrString = scalar('a number or a string', (v) =>
   typeof v === 'string' || (typeof v === 'number' && Number.isInteger(v)) ? v : undefined,
 );

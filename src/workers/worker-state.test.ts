@@ -30,6 +30,11 @@ const cases: Record<string, { from: WorkerState; event: WorkerEvent; expect?: Wo
     event: terminate(30),
     expect: { ...terminating, since: now },
   },
+  'a grace period for ever is one that a date can hold': {
+    from: initialWorkerState,
+    event: terminate(2 ** 63),
+    expect: { ...terminating, since: now, gracePeriodSeconds: 2 ** 31 - 1 },
+  },
   'a shorter grace period counts, and the first cause stays': {
     from: terminating,
     event: terminate(5, evicted),

@@ -1,3 +1,5 @@
+import { longestGraceSeconds } from '../api/pod.ts';
+
 /**
  * The life of one pod on this node, as far as its worker is concerned.
  *
@@ -42,7 +44,7 @@ export const initialWorkerState: WorkerState = { phase: 'syncing' };
 export function reduceWorker(state: WorkerState, event: WorkerEvent, now: number): WorkerState {
   switch (event.type) {
     case 'terminate':
-      return terminate(state, event.cause, event.gracePeriodSeconds, now);
+      return terminate(state, event.cause, Math.min(event.gracePeriodSeconds, longestGraceSeconds), now);
     case 'stopped':
       return state.phase === 'terminating' ? { phase: 'terminated', at: now, cause: state.cause } : state;
     case 'cleaned':
