@@ -23,8 +23,19 @@ const narrow: WorldSettings = {
 /** Nobody says where pods are, and loopback has no node ports. */
 const untold: WorldSettings = { masqueradeAll: false, clusterCidrs: [], traffic: { localhostNodePorts: false } };
 
+/** Node ports for processes of the node alone; pods are known by the interface that their packets come in by. */
+const inward: WorldSettings = {
+  masqueradeAll: false,
+  clusterCidrs: [],
+  traffic: {
+    ...{ detectLocalMode: 'InterfaceNamePrefix', interfaceNamePrefix: 'br', localhostNodePorts: true },
+    nodePortAddresses: ['localhost'],
+  },
+};
+
 export const worldsOfSettings = (): Readonly<Record<string, readonly World[]>> => ({
   'node ports on one address, everybody masqueraded': families.map((family) => narrowWorld(family)),
+  'node ports on loopback, pods known by their interface': families.map((family) => inwardWorld(family)),
   'nobody known to be a pod': families.map((family) => untoldWorld(family)),
 });
 
@@ -93,10 +104,36 @@ function narrowWorld(family: IpFamily): World {
   }
   if (family === 'IPv4') expect('loopback has none either', 'host', '127.0.0.1', 30_031, 'REJECT');
   expect('local endpoints, own source', 'outside', a.node, 30_033, ['s1'], a.outside);
-  expect('of the bridge, so any endpoint', 'client', a.node, 30_033, both);
+  expect('of the bridge, so any endpoint, own source', 'client', a.node, 30_033, both, world.pods.client);
+  expect('local endpoints, own source', 'outside', `${a.external}33`, undefined, ['s1'], a.outside);
+  expect('any endpoint, own source', 'client', `${a.external}33`, undefined, both, world.pods.client);
+  expect('any endpoint, itself among them', 's1', `${a.external}33`, undefined, both);
   expect('dropped, as only another node serves it', 'outside', a.node, 30_034, 'DROP');
   expect('not even dropped', 'outside', a.bridge, 30_034, 'REJECT');
   expect('the other node’s endpoint', 'client', a.node, 30_034, ['s3']);
+  return world;
+}
+
+function inwardWorld(family: IpFamily): World {
+  const a = addresses[family];
+  const world = emptyWorld(family, inward);
+  const expect = expecting(world);
+  const both = ['s1', 's3'];
+  for (const from of ['client', 'host', 'outside'] as const) {
+    for (const port of [30_031, 30_033, 30_034]) expect('no address of the network', from, a.node, port, 'REJECT');
+  }
+  if (family === 'IPv4') {
+    expect('served on 127.0.0.1', 'host', '127.0.0.1', 30_031, both, a.bridge);
+    expect('local policy, on 127.0.0.1', 'host', '127.0.0.1', 30_033, both, a.bridge);
+    expect('the other node’s endpoint, on 127.0.0.1', 'host', '127.0.0.1', 30_034, ['s3'], a.bridge);
+  }
+  expect('own source', 'client', `${a.vip}31`, undefined, both, world.pods.client);
+  expect('masqueraded', 'outside', `${a.vip}31`, undefined, both, a.bridge);
+  expect('masqueraded', 'host', `${a.vip}31`, undefined, both, a.bridge);
+  expect('any endpoint, own source', 'client', `${a.external}33`, undefined, both, world.pods.client);
+  expect('local endpoints, own source', 'outside', `${a.external}33`, undefined, ['s1'], a.outside);
+  expect('the other node’s endpoint', 'client', `${a.external}34`, undefined, ['s3'], world.pods.client);
+  expect('dropped, as only another node serves it', 'outside', `${a.external}34`, undefined, 'DROP');
   return world;
 }
 
