@@ -423,6 +423,14 @@ describe('watch', () => {
     assert.ok(error instanceof ApiError && error.status === 403);
   });
 
+  it('takes an event that is cut in two for a lost connection, which is followed from where it was', async () => {
+    const cut = '{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"5"}}}\n{"type":"ADDED","obj';
+    await using server = await ScriptedServer.start(answerWith(200, cut, json), serving);
+    await using client = await clientOf(server.url);
+    const error = await rejection(collect(client.watch(pods, {}, never)));
+    assert.equal(error.code, 'ApiConnectionLost');
+  });
+
   it('says so when the stream breaks', async () => {
     const listener: RequestListener = (_request, response) => {
       response.writeHead(200, json);

@@ -362,7 +362,17 @@ async function* decodeStream<T extends KubeObject>(stream: Stream, query: WatchQ
     }
   }
   const rest = lines.end();
-  if (rest.trim() !== '') yield decodeWatchEvent<T>(rest);
+  if (rest.trim() !== '') yield decodeRest<T>(rest);
+}
+
+/** The last line, without its end: where the connection was cut in it, the event comes again from the last version. */
+function decodeRest<T extends KubeObject>(line: string): WatchEvent<T> {
+  try {
+    return decodeWatchEvent<T>(line);
+  } catch (error) {
+    if (error instanceof ApiError) throw error;
+    throw new ApiConnectionError('ApiConnectionLost', 'the watch ended in the middle of an event', { retryable: true });
+  }
 }
 
 /**

@@ -11,6 +11,9 @@ const usual: BackoffPolicy = { initialMs: 800, maxMs: 30_000 };
 /** Only a person can mend missing rights; until then the server need not be asked often. */
 const denied: BackoffPolicy = { initialMs: 5_000, maxMs: 60_000 };
 
+/** What a server may ask for at most: a slip of its clock must not keep us away for a day. */
+const longestRetryAfterMs = 60_000;
+
 export interface AfterFailure {
   /** The last resourceVersion is of no use any more. */
   readonly relist: boolean;
@@ -23,13 +26,13 @@ export interface AfterFailure {
 
 /** What a failed list or watch means for the next try. */
 export function decideAfterFailure(error: unknown): AfterFailure {
-  const minimumMs = error instanceof ApiError ? (error.retryAfterMs ?? 0) : 0;
+  const minimumMs = error instanceof ApiError ? Math.min(error.retryAfterMs ?? 0, longestRetryAfterMs) : 0;
   const backoff = isForbidden(error) || isUnauthorized(error) ? denied : usual;
   const expired = isExpired(error);
   const connection = error instanceof AgentError && (error.code === 'ApiConnectionLost' || error.code === 'ApiTimeout');
   const ordinary = expired || connection || !(error instanceof AgentError);
   // The same line would come again from where it came.
-  const broken = error instanceof AgentError && error.code === 'WatchBroken';
+  const broken = error instanceof AgentError && (error.code === 'WatchBroken' || error.code === 'WatchLineTooLong');
   return { relist: expired || broken || refusesVersion(error), backoff, minimumMs, ordinary };
 }
 
@@ -45,6 +48,14 @@ function refusesVersion(error: unknown): boolean {
 export class StreamingIgnored extends AgentError {
   constructor() {
     super('StreamingListIgnored', 'the API server did not end the streamed list');
+  }
+}
+
+/** A page leads back to one that has been read. */
+export class ListWithoutEnd extends AgentError {
+  constructor(plural: string) {
+    const hint = 'look at what stands between keelson and the API server';
+    super('ListWithoutEnd', `the list of ${plural} leads back to a page that has been read`, { hint, retryable: true });
   }
 }
 

@@ -249,6 +249,71 @@ describe('Reflector', () => {
     assert.ok(scene.requests().filter((call) => call.startsWith('list')).length < 12);
   });
 
+  /** A server that does this for each watch; it falls silent where a reflector asks without pause. */
+  const watching = (api: FakeKubeApi, events: () => Generator<unknown>) => {
+    const made = { watches: 0 };
+    async function* watch(...[, , signal]: Parameters<FakeKubeApi['watch']>) {
+      made.watches += 1;
+      if (made.watches < 100) yield* events();
+      else await new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+    }
+    return Object.assign(made, { api: Object.assign(Object.create(api) as FakeKubeApi, { watch }) });
+  };
+  const expired = new ApiError(410, { reason: 'Expired', message: 'too old' });
+  const listed = { 'k8s.io/initial-events-end': 'true' };
+
+  it('lets the pauses grow where each streamed list is followed by its expiry', async () => {
+    const clock = new FakeClock();
+    const server = watching(new FakeKubeApi(clock), function* () {
+      yield { type: 'BOOKMARK', object: { metadata: { resourceVersion: '5', annotations: listed } } };
+      throw expired;
+    });
+    await using scene = new Scene({ api: server.api, clock });
+    await scene.start();
+    assert.equal(server.watches, 2, 'the first expiry is an ordinary one');
+    for (let i = 0; i < 1200; i++) await clock.advance(100);
+    assert.ok(server.watches < 12, `${server.watches}`);
+  });
+
+  it('pauses where each watch brings an event and then its expiry', async () => {
+    const clock = new FakeClock();
+    const server = watching(new FakeKubeApi(clock), function* () {
+      yield { type: 'BOOKMARK', object: { metadata: { resourceVersion: '5', annotations: listed } } };
+      yield { type: 'MODIFIED', object: map('a') };
+      throw expired;
+    });
+    await using scene = new Scene({ api: server.api, clock });
+    await scene.start();
+    for (let i = 0; i < 80; i++) await clock.advance(100);
+    assert.ok(server.watches <= 12, `${server.watches}`);
+  });
+
+  it('does not follow pages that lead back to one another', async () => {
+    const clock = new FakeClock();
+    const api = new FakeKubeApi(clock);
+    api.streamingLists = false;
+    let lists = 0;
+    const list = async () => ({
+      resourceVersion: '5',
+      items: [],
+      ...(++lists < 100 ? { continue: `page ${lists % 3}` } : {}),
+    });
+    const watch = api.watch.bind(api);
+    await using scene = new Scene({ api: Object.assign(Object.create(api) as FakeKubeApi, { list, watch }), clock });
+    await scene.start();
+    assert.deepEqual([lists, scene.reflector.hasSynced], [4, false]);
+    assert.deepEqual(scene.logged, ['cannot follow the API server; trying on ListWithoutEnd']);
+  });
+
+  it('waits for a minute at most, whatever it is asked', async () => {
+    await using scene = new Scene();
+    const busy = new ApiError(429, { message: 'busy' }, { retryAfterMs: 86_400_000 });
+    scene.api.injectError('watch', 'configmaps', busy);
+    await scene.start();
+    await scene.clock.advance(60_000);
+    assert.equal(scene.reflector.hasSynced, true);
+  });
+
   it('strips managedFields and what the transform strips', async () => {
     await using scene = new Scene({ transform: ({ data: _, ...rest }) => rest });
     await scene.put({ ...map('a'), metadata: { namespace: 'ns', name: 'a', managedFields: [{}] } });

@@ -12,6 +12,7 @@ import {
   decideAfterFailure,
   endsInitialEvents,
   isStreamingRefusal,
+  ListWithoutEnd,
   type ReflectorHealth,
   StreamingIgnored,
   versionIn,
@@ -42,6 +43,8 @@ const watchSeconds = 300;
 const shortWatchMs = 1_000;
 /** A server that ignores `sendInitialEvents` never says that the list is complete: how long to wait between its events. */
 const streamingPatienceMs = 10_000;
+/** A list after an expired version is no retry of anything, unless the last one of that sort was less than this ago. */
+const relistAtOnceMs = 30_000;
 const pageSize = 500;
 
 /**
@@ -65,9 +68,9 @@ export class Reflector<T extends KubeObject> {
   #resourceVersion: string | undefined;
   #streamingRefused = false;
   #health: ReflectorHealth = 'unknown';
-  /** Both count since a watch last worked. */
+  /** Since a watch last worked. */
   #failures = 0;
-  #relists = 0;
+  #relistedAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: ReflectorOptions<T>) {
     this.#options = options;
@@ -103,12 +106,17 @@ export class Reflector<T extends KubeObject> {
         if (relist) this.#resourceVersion = undefined;
         this.#failures += 1;
         this.#unhealthy(error);
-        // A list after an expired version is no retry of anything, unless that happens again and again.
-        if (relist && ++this.#relists === 1) continue;
+        if (relist && this.#mayListAtOnce()) continue;
         const delayMs = Math.max(minimumMs, jittered(backoffDelay(this.#failures, backoff), 1, random));
         await clock.sleep(delayMs, signal).catch(() => {});
       }
     }
+  }
+
+  #mayListAtOnce(): boolean {
+    const [before, now] = [this.#relistedAt, this.#options.clock.monotonic()];
+    this.#relistedAt = now;
+    return now - before > relistAtOnceMs;
   }
 
   /** One list if one is needed, and one watch to its end. */
@@ -146,7 +154,6 @@ export class Reflector<T extends KubeObject> {
           complete = true;
           patience[Symbol.dispose]();
           this.#replace(initial, versionIn(event) ?? '');
-          this.#worked();
           initial.clear();
         } else {
           patience.touch();
@@ -171,13 +178,19 @@ export class Reflector<T extends KubeObject> {
     };
     let page = await api.list(resource, { ...query, limit: pageSize }, signal);
     collect(page.items);
+    const asked = new Set<string>();
+    let isWhole = false;
     while (page.continue) {
+      // Asked again, it would answer again: pages without end.
+      if (asked.has(page.continue)) throw new ListWithoutEnd(resource.plural);
+      asked.add(page.continue);
       try {
         page = await api.list(resource, { ...query, limit: pageSize, continue: page.continue }, signal);
       } catch (error) {
-        if (!isExpired(error)) throw error;
+        if (!isExpired(error) || isWhole) throw error;
         // The snapshot that the pages come from is gone: one request has no such trouble.
         list.clear();
+        isWhole = true;
         page = await api.list(resource, { ...query }, signal);
       }
       collect(page.items);
@@ -227,7 +240,6 @@ export class Reflector<T extends KubeObject> {
 
   #worked(): void {
     this.#failures = 0;
-    this.#relists = 0;
     this.#mended();
   }
 

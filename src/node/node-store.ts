@@ -11,6 +11,8 @@ import type { Log } from '../lib/log.ts';
 
 const watchBackoff: BackoffPolicy = { initialMs: 800, maxMs: 30_000 };
 const watchTimeoutSeconds = 300;
+/** A watch that ends sooner than this counts as a failure, however it ends. */
+const shortWatchMs = 1_000;
 
 /**
  * Our own Node as the server has it, kept by a watch and by the answers to our own writes; the newest wins.
@@ -63,16 +65,20 @@ export class NodeStore {
     let failures = 0;
     let version: string | undefined;
     while (!signal.aborted) {
+      const started = clock.monotonic();
+      const isShort = () => clock.monotonic() - started < shortWatchMs;
       try {
         version = await this.#follow(api, version, signal);
-        failures = 0;
+        failures = isShort() ? failures + 1 : 0;
       } catch (error) {
         if (signal.aborted) return;
         version = undefined;
-        failures = isExpired(error) ? 0 : failures + 1;
-        if (failures === 1) log.info({ ...errorFields(error), node: this.#name }, 'watch of the node broke off');
-        await clock.sleep(jittered(backoffDelay(failures, watchBackoff), 0.5), signal).catch(() => {});
+        failures = isShort() ? failures + 1 : 1;
+        if (failures === 1 && !isExpired(error))
+          log.info({ ...errorFields(error), node: this.#name }, 'watch of the node broke off');
       }
+      const delayMs = jittered(backoffDelay(failures, watchBackoff), 0.5);
+      if (delayMs > 0) await clock.sleep(delayMs, signal).catch(() => {});
     }
   }
 
