@@ -10,6 +10,15 @@ export interface Fault {
 /** More of one object is not worth a longer line. */
 const maxShown = 5;
 
+/** What is said of an object that is wrong in part. */
+const unusable = {
+  Service: { message: 'part of a Service cannot be used', hint: 'correct it in the Service; the rest is in use' },
+  EndpointSlice: {
+    message: 'part of an EndpointSlice cannot be used',
+    hint: 'whoever writes the slice, as its label endpointslice.kubernetes.io/managed-by says, has to correct it; the rest is in use',
+  },
+} as const;
+
 /**
  * Warns of faults of objects: once, however many find them and however often, and anew only when they were mended in
  * between. One for the proxiers of both address families, which read the same objects.
@@ -24,15 +33,23 @@ export class Complaints {
     this.#log = log;
   }
 
-  /** All that `finder` finds now; what it found before and does not any more is forgotten. */
-  found(finder: string, faults: readonly Fault[], message: string): void {
+  /** All that `finder` finds now; what it found before and does not any more is forgotten. `hint`: the remedy for all. */
+  found(finder: string, faults: readonly Fault[], message: string, hint?: string): void {
     for (const [about, texts] of Map.groupBy(this.news(finder, faults), (fault) => fault.about)) {
       const details = texts
         .slice(0, maxShown)
         .map((fault) => fault.text)
         .join('; ');
-      this.#log.warn({ about, details }, message);
+      this.#log.warn({ about, details, ...(hint === undefined ? {} : { hint }) }, message);
     }
+  }
+
+  /** What reading one object finds wrong with it; undefined or empty: nothing, or it is gone. */
+  ofObject(finder: string, kind: keyof typeof unusable, key: string, problems: readonly string[] = []): void {
+    const about = `${kind} ${key}`;
+    const { message, hint } = unusable[kind];
+    const faults = problems.map((text) => ({ about, text }));
+    this.found(`${finder} ${about}`, faults, message, hint);
   }
 
   /** As `found`, for who says it himself: what nobody had found. */

@@ -153,7 +153,7 @@ export class Proxier {
   /** `key` is namespace/name; undefined: the Service is gone. */
   onServiceChange(key: string, service: Service | undefined): void {
     const read = service ? readService(service, this.#family) : undefined;
-    this.#complain(`Service ${key}`, read?.problems, 'part of a Service cannot be used');
+    this.#complaints.ofObject(this.#family, 'Service', key, read?.problems);
     this.#metrics?.serviceChanges.inc();
     this.#noteHealthCheck(key, read?.service);
     const isNew = this.#gate.isTold && !this.#known.isKnown(key);
@@ -165,7 +165,7 @@ export class Proxier {
   /** `key` is the slice's own namespace/name; undefined: it is gone. */
   onSliceChange(key: string, slice: EndpointSlice | undefined): void {
     const read = slice ? readSlice(slice, this.#family) : undefined;
-    this.#complain(`EndpointSlice ${key}`, read?.problems, 'part of an EndpointSlice cannot be used');
+    this.#complaints.ofObject(this.#family, 'EndpointSlice', key, read?.problems);
     this.#metrics?.endpointChanges.inc();
     if (!this.#known.updateSlice(key, read?.slice)) return;
     if (slice) this.#triggers.add(slice);
@@ -400,10 +400,5 @@ export class Proxier {
     const fault = { about: 'the kernel', text: messageOf(error) };
     if (this.#complaints.news(`${this.#family} sync`, [fault]).length === 0) return;
     this.#log.error(errorFields(error), 'Services are not in step with the kernel; trying again');
-  }
-
-  #complain(about: string, problems: readonly string[] | undefined, message: string): void {
-    const faults = (problems ?? []).map((text) => ({ about, text }));
-    this.#complaints.found(`${this.#family} ${about}`, faults, message);
   }
 }
