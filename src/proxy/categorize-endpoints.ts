@@ -7,11 +7,13 @@ export interface Categorized {
   readonly elsewhere: boolean;
 }
 
-/** Where this node is, as far as endpoints care. */
+/** Where this node is, as far as routes care. */
 export interface NodePlace {
   readonly nodeName: string;
   /** The node's label topology.kubernetes.io/zone. */
   readonly zone?: string | undefined;
+  /** Its addresses as far as they are known. */
+  readonly addresses?: readonly string[];
 }
 
 /**

@@ -1,6 +1,7 @@
 import type { Complaints } from './complaints.ts';
 import type { PortEndpoints } from './endpointslice-tracker.ts';
 import { EndpointSliceTracker, mergeSlices } from './endpointslice-tracker.ts';
+import type { NodeFacts } from './node-facts.ts';
 import type { IpFamily, ServiceInfo } from './read-service.ts';
 import type { SliceInfo } from './read-slice.ts';
 import { routeService } from './route-services.ts';
@@ -71,14 +72,17 @@ export class KnownServices {
     return { changed, urgent };
   }
 
-  /** Routes all Services anew the next time. */
-  reconsiderAll(): void {
-    for (const key of this.#services.keys()) this.#reconsider.add(key);
+  /** Routes all Services anew the next time, or those meant. */
+  reconsider(isMeant: (service: ServiceInfo) => boolean = () => true): void {
+    for (const key of this.#services.keys()) {
+      const service = this.#services.get(key);
+      if (service && isMeant(service)) this.#reconsider.add(key);
+    }
   }
 
-  /** Routes what changed, from this node's `zone`; returns the frontends whose route differs. */
-  reroute(zone: string | undefined): readonly RouteChange[] {
-    const place = { nodeName: this.#nodeName, zone };
+  /** Routes what changed, from where this node is; returns the frontends whose route differs. */
+  reroute({ zone, addresses }: Pick<NodeFacts, 'zone' | 'addresses'>): readonly RouteChange[] {
+    const place = { nodeName: this.#nodeName, zone, addresses };
     const dirty = new Set<string>([...this.#services.drain().keys(), ...this.#slices.drain(), ...this.#reconsider]);
     this.#reconsider.clear();
     const changes: RouteChange[] = [];

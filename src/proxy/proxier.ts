@@ -177,11 +177,13 @@ export class Proxier {
     const facts = nodeFactsOf(node, this.#traffic.bindAddress);
     if (isDeepStrictEqual(facts, this.#facts)) return;
     const moved = facts.zone !== this.#facts.zone;
+    const renumbered = !isDeepStrictEqual(facts.addresses, this.#facts.addresses);
     this.#facts = facts;
     const rules = this.#withFacts(this.#rules);
-    if (moved) this.#known.reconsiderAll();
+    if (moved) this.#known.reconsider();
+    else if (renumbered) this.#known.reconsider((service) => service.sourceRanges !== undefined);
     const opens = facts.addresses.length > 0 && this.#gate.nodeKnown();
-    if (!opens && !moved && isDeepStrictEqual(rules, this.#rules)) return;
+    if (!opens && !moved && !renumbered && isDeepStrictEqual(rules, this.#rules)) return;
     this.#rules = rules;
     this.#queue();
     if (opens) this.#runner.hurry();
@@ -250,7 +252,7 @@ export class Proxier {
   /** Routes what is known and tells no kernel: where only a plan is wanted. */
   rehearse(): void {
     this.#passes = { begun: this.#passes.begun + 1, ended: this.#passes.ended + 1 };
-    this.#known.reroute(this.#facts.zone);
+    this.#known.reroute(this.#facts);
   }
 
   /** Runs until the signal aborts. */
@@ -290,7 +292,7 @@ export class Proxier {
 
   /** Returns whether everything was compared. */
   async #sync(cause: RunCause, signal: AbortSignal): Promise<boolean> {
-    const changes = this.#known.reroute(this.#facts.zone);
+    const changes = this.#known.reroute(this.#facts);
     const changed = {
       frontends: new Set(changes.map((change) => change.frontend)),
       services: new Set(changes.flatMap((change) => change.services)),

@@ -49,7 +49,13 @@ const balanced = (
 
 const cases: Record<
   string,
-  { service?: Service; slices: EndpointSlice[]; routes: readonly string[]; family?: IpFamily }
+  {
+    service?: Service;
+    slices: EndpointSlice[];
+    routes: readonly string[];
+    family?: IpFamily;
+    nodeAddresses?: readonly string[];
+  }
 > = {
   'endpoints without conditions are ready': {
     slices: [slice([{ addresses: ['10.0.0.1'] }])],
@@ -128,7 +134,14 @@ const cases: Record<
     slices: [],
     routes: ['10.96.0.1 TCP 80 reject'],
   },
-  'source ranges hold for the balancer’s address only, are disjoint and let that address itself in': {
+  'source ranges with the node in them let the balancer’s address itself in': {
+    nodeAddresses: ['nonsense', '2001:db8::1', '192.0.2.1', '10.9.0.1'],
+    service: balanced({ loadBalancerSourceRanges: ['10.0.0.0/8'] }),
+    slices: [],
+    routes: ['10.96.0.1 TCP 80 reject', '192.0.2.80 TCP 80 reject, masquerades everybody, from 10.0.0.0/8 192.0.2.80'],
+  },
+  'source ranges hold for the balancer’s address only, and are disjoint': {
+    nodeAddresses: ['192.0.2.1'],
     service: balanced({
       externalIPs: ['198.51.100.7'],
       loadBalancerSourceRanges: [' 10.1.0.0/16', '10.0.0.0/8', 'fd00::/8', 'nonsense'],
@@ -137,7 +150,7 @@ const cases: Record<
     routes: [
       '10.96.0.1 TCP 80 reject',
       '198.51.100.7 TCP 80 reject, masquerades everybody',
-      '192.0.2.80 TCP 80 reject, masquerades everybody, from 10.0.0.0/8 192.0.2.80',
+      '192.0.2.80 TCP 80 reject, masquerades everybody, from 10.0.0.0/8',
     ],
   },
   'external traffic policy Local: outsiders reach local endpoints, everybody else all': {
@@ -272,11 +285,15 @@ test('by UDP those that still serve and get nothing new keep what they have', ()
 const textOf = ({ verdict, targets }: Delivery): string =>
   [verdict, ...targets.map((target) => `${target.ip}:${target.port}`)].join(' ');
 
-for (const [sentence, { service: object = service(), slices, routes, family = 'IPv4' }] of Object.entries(cases)) {
+for (const [
+  sentence,
+  { service: object = service(), slices, routes, family = 'IPv4', nodeAddresses },
+] of Object.entries(cases)) {
   test(sentence, () => {
     const info = readService(deepFreeze(object), family).service;
     const infos = deepFreeze(slices).flatMap((one) => readSlice(one, family).slice ?? []);
-    const found = info ? routeService(info, mergeSlices(infos), { nodeName: 'here', zone: 'a' }) : [];
+    const place = { nodeName: 'here', zone: 'a', ...(nodeAddresses ? { addresses: nodeAddresses } : {}) };
+    const found = info ? routeService(info, mergeSlices(infos), place) : [];
     const texts = found.map((route) => {
       const { ip, protocol, port } = route.frontend;
       return [

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import type { PortProtocol } from '../api/core-v1.ts';
 import type { NodePlace } from './categorize-endpoints.ts';
 import { categorizeEndpoints, isUsable } from './categorize-endpoints.ts';
@@ -99,9 +100,7 @@ export function routeService(
       routes.push({ ...external, ...origin('externalIP'), frontend: { ip, protocol, port: port.port } });
     }
     for (const ip of service.loadBalancerIps) {
-      // A node whose own traffic to the balancer's address loops back has that address as source.
-      const ranges = service.sourceRanges;
-      const sources = ranges && !inRanges(ip, ranges) ? [...ranges, ip] : ranges;
+      const sources = sourcesOf(service, ip, place);
       routes.push({ ...external, ...origin('loadBalancer'), frontend: { ip, protocol, port: port.port }, sources });
     }
     if (port.nodePort !== undefined) {
@@ -110,6 +109,17 @@ export function routeService(
     }
     return routes;
   });
+}
+
+/**
+ * Who may come in by a balancer's address. A node whose own traffic to it loops back has that address as source, which
+ * may come in where the node may.
+ */
+function sourcesOf({ sourceRanges }: ServiceInfo, ip: string, { addresses = [] }: NodePlace): Route['sources'] {
+  if (!sourceRanges || inRanges(ip, sourceRanges)) return sourceRanges;
+  return addresses.some((own) => isIP(own) === isIP(ip) && inRanges(own, sourceRanges))
+    ? [...sourceRanges, ip]
+    : sourceRanges;
 }
 
 function delivery(endpoints: readonly PortEndpoint[], place: NodePlace, trafficPolicy: 'Cluster' | 'Local'): Delivery {
