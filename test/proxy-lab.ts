@@ -78,6 +78,9 @@ export class Lab {
     await run('ip', ['netns', 'add', full]);
     this.#namespaces.push(full);
     await this.#in(full, 'ip link set lo up');
+    // Until its own link-local address has passed this check, a node asks for no neighbour, and packets that it forwards
+    // are lost for seconds.
+    await this.#in(full, 'sysctl -q -w net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0');
     return full;
   }
 
