@@ -333,9 +333,7 @@ const cases: Record<string, Case> = {
     services: [service({ ...external, loadBalancerSourceRanges: ['203.0.113.0/29'] }, 'web', { status: ingress })],
     slices: both,
     fate: 'drop',
-    says: [
-      /^Service d\/web, spec.loadBalancerSourceRanges: 203.0.113.9 is in none of 203.0.113.0\/29: dropped$/,
-    ],
+    says: [/^Service d\/web, spec.loadBalancerSourceRanges: 203.0.113.9 is in none of 203.0.113.0\/29: dropped$/],
   },
   'who is in the source ranges may pass': {
     ...{ from: '203.0.113.7', to: '192.0.2.80:80' },
