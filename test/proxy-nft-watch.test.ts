@@ -88,8 +88,8 @@ for (const program of ['xtables-monitor', 'nft monitor']) {
       const looked = occasions.next('looked');
       running = proxier.run(stop.signal);
       await proxier.synced;
-      // There is no telling when it listens but that it is heard.
-      while (heard === 0) await lab.node('nft add table ip somebody');
+      // There is no telling when it listens but that it is heard; only what changes something is told.
+      while (heard === 0) await lab.node('nft add table ip somebody ; delete table ip somebody');
       await looked;
     });
     after(async () => {
@@ -102,9 +102,12 @@ for (const program of ['xtables-monitor', 'nft monitor']) {
 
     /** Whatever was to be heard until now has been, and has had its consequences. */
     async function settled(): Promise<void> {
-      const looked = occasions.next('looked');
-      await lab.node('nft add table ip marker');
-      await lab.node('nft delete table ip marker');
+      let isOver = false;
+      const looked = occasions.next('looked').then(() => {
+        isOver = true;
+      });
+      // Again and again, as the program may just have been started anew.
+      while (!isOver) await lab.node('nft add table ip marker ; delete table ip marker');
       await looked;
     }
 
