@@ -1,7 +1,7 @@
 import { eventReason } from './api/reasons.ts';
 import { buildAdmin } from './assembly/admin-part.ts';
 import { buildHostParts } from './assembly/host-parts.ts';
-import { keepHouse, keepMirrors, keepPodNetwork, startPods } from './assembly/loops.ts';
+import { abortable, keepHouse, keepMirrors, keepPodNetwork, startPods } from './assembly/loops.ts';
 import { buildAllMetrics, type Metrics, readAtScrape } from './assembly/metrics-part.ts';
 import { buildNodeHalf } from './assembly/node-half.ts';
 import { buildPodsHalf, type PodsHalf } from './assembly/pods-half.ts';
@@ -153,7 +153,12 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
   tasks.start('stats', stats.run(signal));
   tasks.start('pod network', keepPodNetwork(config, node.controller, log, signal));
   if (files) tasks.start('manifests', files.run(signal));
-  if (podFeed) tasks.start('pods', podFeed.run(signal));
+  // Who has a place is decided by what the Node has; without one everybody would be let in.
+  if (podFeed)
+    tasks.start(
+      'pods',
+      abortable(node.controller.known, signal).then(() => podFeed.run(signal)),
+    );
   if (classes) tasks.start('runtime classes', classes.run(signal));
   using _classChanges = classes?.subscribe((name) => wakePodsOfClass(podsHalf, name));
   const surroundings = Promise.all([services.synced, classes?.synced]);

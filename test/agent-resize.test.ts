@@ -189,6 +189,12 @@ test('what was granted is what counts after a restart, whatever is asked for mea
   const pod = await start('keeps', requests(100));
   await cluster.keelson.kill('SIGKILL');
   await resize('keeps', requests(900));
+  // What is free on the node is not known before the node is.
+  using _ = cluster.api.faults.add({
+    match: { resource: 'nodes', verb: ['get', 'list'] },
+    action: 'delay',
+    delayMs: 2_000,
+  });
   await cluster.startKeelson();
   const { status } = await cluster.whenPod('keeps', (s) => pending(s) !== undefined);
   assert.equal(pending(status)?.reason, 'Deferred');

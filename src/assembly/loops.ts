@@ -52,7 +52,8 @@ export async function startPods(
   await Promise.all(loops);
 }
 
-function abortable(wait: Promise<unknown>, signal: AbortSignal): Promise<unknown> {
+/** Waits until `wait` is over, or the signal aborts. */
+export function abortable(wait: Promise<unknown>, signal: AbortSignal): Promise<unknown> {
   const aborted = new Promise<void>((resolve) => {
     if (signal.aborted) resolve();
     signal.addEventListener('abort', () => resolve(), { once: true });

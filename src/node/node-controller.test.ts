@@ -190,3 +190,18 @@ test('standalone, the same node is held and nothing is written', async () => {
   assert.equal(readiness(t.controller.current()), 'False');
   assert.equal((await t.api.list(nodes, {}, signal)).items.length, 0);
 });
+
+test('the Node is known once the server has it, or does not want it; not while the server is away', async () => {
+  for (const [status, isKnown] of Object.entries({ 200: true, 403: true, 429: false, 503: false })) {
+    const api = new FakeKubeApi();
+    if (status !== '200') api.get = () => Promise.reject(new ApiError(Number(status), { message: 'no' }));
+    await using t = setUp({ api });
+    let known = false;
+    void t.controller.known.then(() => {
+      known = true;
+    });
+    assert.equal(known, false);
+    await t.clock.advance(10_000);
+    assert.equal(known, isKnown, status);
+  }
+});

@@ -3,7 +3,7 @@ import type { Image } from '../api/cri.ts';
 import type { FilesystemFacts, MachineFacts } from '../host/machine.ts';
 import { computeStrategicStatusPatch, sameJson } from '../kubeapi/compute-patch.ts';
 import type { EventSink } from '../kubeapi/event-sink.ts';
-import { isAlreadyExists, isConflict, isNotFound, type KubeApi } from '../kubeapi/kube-api.ts';
+import { ApiError, isAlreadyExists, isConflict, isNotFound, type KubeApi } from '../kubeapi/kube-api.ts';
 import { failureLevel } from '../kubeapi/outage-log.ts';
 import { nodes } from '../kubeapi/resources.ts';
 import { type BackoffPolicy, backoffDelay } from '../lib/backoff.ts';
@@ -53,6 +53,7 @@ const retryBackoff: BackoffPolicy = { initialMs: 200, maxMs: 7_000 };
 export class NodeController {
   readonly #parts: NodeControllerParts;
   readonly #store: NodeStore;
+  readonly #known = Promise.withResolvers<void>();
   /** Monotonic milliseconds of the last status that was written. */
   #reportedAt: number | undefined;
   /** The UID of the Node whose labels were looked after, and for which a CSINode exists. */
@@ -68,11 +69,17 @@ export class NodeController {
   constructor(parts: NodeControllerParts) {
     this.#parts = parts;
     this.#store = new NodeStore(parts.settings.nodeName, parts.log);
+    this.#store.onChange(() => this.#known.resolve());
   }
 
   /** The Node as last seen at the server; standalone, as we would register it. Undefined before, and while it is deleted. */
   current(): Node | undefined {
     return this.#store.current();
+  }
+
+  /** Resolves once there has been a Node, or the server has answered so that there may be none for long. */
+  get known(): Promise<void> {
+    return this.#known.promise;
   }
 
   /** Calls `listener` at every change of the Node: its podCIDR may come long after it was created. */
@@ -110,11 +117,13 @@ export class NodeController {
     this.#woken = false;
     try {
       await this.syncOnce(signal);
+      this.#known.resolve();
       if (this.#failures) this.#parts.log.info({ node: this.#parts.settings.nodeName }, 'node status is written again');
       this.#failures = 0;
       return this.#parts.updateMs;
     } catch (error) {
       if (signal.aborted) return 0;
+      if (error instanceof ApiError && !error.retryable) this.#known.resolve();
       this.#failures++;
       const fields = { ...errorFields(error), node: this.#parts.settings.nodeName };
       // The API server may be away for hours: said once, then for those who look closely.
