@@ -7,6 +7,7 @@ import type { Exec } from '../src/host/exec.ts';
 import { systemClock } from '../src/lib/clock.ts';
 import { silentLog } from '../src/lib/log.ts';
 import { DualProxier } from '../src/proxy/dual-proxier.ts';
+import { maxAffinities } from '../src/proxy/nftables/keep-chain.ts';
 import type { TrafficConfig } from '../src/proxy/node-facts.ts';
 import { Proxier } from '../src/proxy/proxier.ts';
 import type { Agent } from './proxy-lab.ts';
@@ -100,30 +101,61 @@ for (const [what, ip, port] of [
   ['node port by IPv6', nodeIp6, nodePort],
 ] as const) {
   test(`with session affinity a client keeps its endpoint at the ${what}, until that goes`, async () => {
-    const { endpoints } = await rig(sticky, ['s1', 's2', 's3']);
+    const { endpoints } = await rig(sticky, ['s1', 's2']);
     const [first, ...others] = await inTurn(outside, ip, port);
     assert.deepEqual(others, []);
+    await endpoints('s1', 's2', 's3');
+    assert.deepEqual([...(await inTurn(outside, ip, port))], [first], 'more endpoints change nothing');
     const rest = (['s1', 's2', 's3'] as const).filter((name) => name !== first);
     await endpoints(...rest);
     const [second, ...more] = await inTurn(outside, ip, port);
     assert.ok(rest.some((name) => name === second) && more.length === 0, `${second}, ${more}`);
+    await endpoints('s1', 's2', 's3');
+    assert.deepEqual([...(await inTurn(outside, ip, port))], [second], 'what was forgotten does not come back');
   });
 }
 
-test('affinity is each client’s own, survives a restart, and lasts as long as the Service says', async () => {
-  const lasting = { ...sticky, sessionAffinityConfig: { clientIP: { timeoutSeconds: 1 } } };
-  const { endpoints } = await rig(sticky, ['s1', 's2', 's3']);
-  const [kept] = await inTurn(client, vip, 80);
-  await rig(sticky, ['s1', 's2', 's3']);
-  assert.deepEqual([...(await inTurn(client, vip, 80))], [kept]);
-  const listed = await lab.node('nft -j list map ip keelson affinity-tcp');
-  assert.match(listed, /"10\.244\.0\.10"/);
-  await endpoints('s1', 's2', 's3');
-  assert.deepEqual([...(await inTurn(client, vip, 80))], [kept]);
-  await rig(lasting, ['s1', 's2', 's3']);
-  assert.match(await lab.node('nft list chain ip keelson remember-tcp-1'), /timeout 1s/);
-  await assert.rejects(lab.node('nft list chain ip keelson remember-tcp-10800'));
-});
+for (const [family, cluster, node, own, table] of [
+  ['IPv4', vip, nodeIp, '10.244.0.10', 'ip'],
+  ['IPv6', vip6, nodeIp6, 'fd00:10:244::10', 'ip6'],
+] as const) {
+  const notes = () => lab.node(`nft -j list set ${table} keelson affinity-tcp`);
+
+  test(`affinity by ${family} is each client’s own, at every address of the port, and survives a restart`, async () => {
+    const { endpoints } = await rig(sticky, ['s1', 's2', 's3']);
+    const [kept] = await inTurn(client, cluster, 80);
+    assert.deepEqual([...(await inTurn(client, node, nodePort))], [kept]);
+    await rig(sticky, ['s1', 's2', 's3']);
+    assert.deepEqual([...(await inTurn(client, cluster, 80))], [kept]);
+    assert.match(await notes(), new RegExp(`"${own}"`));
+    await endpoints('s1', 's2', 's3');
+    assert.deepEqual([...(await inTurn(client, cluster, 80))], [kept]);
+    await rig({}, ['s1', 's2', 's3']);
+    assert.doesNotMatch(await notes(), new RegExp(`"${own}"`));
+    assert.deepEqual(await client.spread('tcp', cluster, 80, 40), new Set(['s1', 's2', 's3']));
+  });
+
+  test(`affinity by ${family} lasts as long as the Service says`, async () => {
+    await rig({ ...sticky, sessionAffinityConfig: { clientIP: { timeoutSeconds: 77 } } }, ['s1', 's2', 's3']);
+    await inTurn(client, cluster, 80, 1);
+    assert.match(await notes(), /"timeout": 77\b/);
+  });
+
+  test(`affinity by ${family}: who finds no room for a note is spread over all`, async () => {
+    await rig(sticky, ['s1', 's2', 's3']);
+    const others = Array.from({ length: maxAffinities }, (_, n) => {
+      const [left, right] = [n >> 8, n & 255];
+      const ip =
+        table === 'ip'
+          ? `172.${16 + (left >> 8)}.${left & 255}.${right}`
+          : `fd00:16::${left.toString(16)}:${right.toString(16)}`;
+      return `${ip} . 1 timeout 1h`;
+    });
+    const input = `add element ${table} keelson affinity-tcp { ${others.join(', ')} }`;
+    await lab.exec.run('nft', ['-f', '-'], { input, signal: never, timeoutMs: 60_000 });
+    assert.deepEqual(await client.spread('tcp', cluster, 80, 40), new Set(['s1', 's2', 's3']));
+  });
+}
 
 test('a pod that is withdrawn here gets no connection, and when it is the last one clients are refused', async () => {
   const { proxier, sync } = await rig({}, ['s1', 's2']);

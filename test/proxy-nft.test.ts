@@ -8,6 +8,7 @@ import { commit, planTransactions } from '../src/proxy/nftables/diff.ts';
 import { FakeNft } from '../src/proxy/nftables/fake-nft.ts';
 import { nftVersion } from '../src/proxy/nftables/nft-program.ts';
 import type { RulesetOptions } from '../src/proxy/nftables/ruleset.ts';
+import { ownChains } from '../src/proxy/nftables/ruleset.ts';
 import type { TableState } from '../src/proxy/nftables/table-state.ts';
 import { emptyState } from '../src/proxy/nftables/table-state.ts';
 import { Lab } from './proxy-lab.ts';
@@ -72,14 +73,17 @@ function contract(name: string, exec: () => Exec): void {
           const more = {
             outside,
             masquerade: 'host',
-            affinitySeconds: 60,
+            affinity: { servicePort: 'd/x', seconds: 60 },
             sources: ['0.0.0.0/1', '192.0.2.9'],
           } as const;
           return [frontendElement(one.id), { ...one, ...more }];
         });
       steps.push([rich(...dns(1, 2, 3)), []], [rich(...dns(3, 1)), []]);
       steps.push([
-        rich(...dns(1)).map(([key, one]) => [key, { ...one, affinitySeconds: 7, sources: ['192.0.2.0/24'] }]),
+        rich(...dns(1)).map(([key, one]) => [
+          key,
+          { ...one, affinity: { servicePort: 'd/x', seconds: 7 }, sources: ['192.0.2.0/24'] },
+        ]),
         [],
       ]);
       steps.push([rich().map(([key]) => [key, undefined]), []]);
@@ -107,13 +111,24 @@ function contract(name: string, exec: () => Exec): void {
 
     test('a flush of any map or chain is seen by the cheap look', async () => {
       const [key, one] = frontend('10.96.0.80', 'tcp', 80, '10.244.0.1 . 80', '10.244.0.2 . 80');
-      const rich = { ...one, affinitySeconds: 9, sources: ['10.0.0.0/8'] };
-      const maps = ['frontends', 'endpoints-tcp', 'sticky-tcp', 'sources'].map((map) => `map ip keelson ${map}`);
-      const chains = ['prerouting', 'pick-tcp-2-sticky', 'refuse'].map((chain) => `chain ip keelson ${chain}`);
+      const rich = { ...one, sources: ['10.0.0.0/8'] };
+      const [keptKey, another] = frontend('10.96.0.81', 'tcp', 80, '10.244.0.1 . 80');
+      const kept = { ...another, affinity: { servicePort: 'd/x', seconds: 9 } };
+      const own = ownChains(kept, options).map(({ name }) => name);
+      assert.equal(own.length, 1);
+      const maps = ['frontends', 'endpoints-tcp', 'sources'].map((map) => `map ip keelson ${map}`);
+      const chains = ['prerouting', 'pick-tcp-2', 'refuse', ...own].map((chain) => `chain ip keelson ${chain}`);
       for (const what of [...maps, 'set ip keelson hairpins', ...chains]) {
         await run('delete table ip keelson\n');
         const state = emptyState();
-        await bring(state, [[key, rich]], [['10.244.0.1', true]]);
+        await bring(
+          state,
+          [
+            [key, rich],
+            [keptKey, kept],
+          ],
+          [['10.244.0.1', true]],
+        );
         assert.equal(await table().looksIntact(state, never), true, what);
         await run(`flush ${what}\n`);
         assert.equal(await table().looksIntact(state, never), false, what);

@@ -286,7 +286,7 @@ const cases: Record<string, Case> = {
     fate: `forward ${one}:8080 ${other}:8080`,
     says: [/^Service d\/web, spec.sessionAffinity: ClientIP: .* 10800 seconds$/],
   },
-  'affinity in IPv6 of nftables has no timeout, and none is told': {
+  'affinity in IPv6 is told alike': {
     services: [service({ ...six, sessionAffinity: 'ClientIP' })],
     ...{
       to: '[fd00:96::1]:80',
@@ -294,7 +294,7 @@ const cases: Record<string, Case> = {
       slices: [slice([at('fd00:244::5')], http, { addressType: 'IPv6' })],
     },
     fate: 'forward fd00:244::5:8080',
-    says: [/ClientIP: a client keeps its endpoint for as long as the endpoints stay the same$/],
+    says: [/ClientIP: a client keeps its endpoint until it was away for 10800 seconds$/],
   },
   'affinity by clients outside in IPVS mode has no timeout where they have endpoints of their own': {
     ...{ from: 'outside', to: '198.51.100.7:80', mode: 'ipvs', slices: both },

@@ -105,8 +105,8 @@ function decide(facts: TraceFacts, objects: TraceObjects, origin: TracedClient, 
   }
   if (delivery.verdict !== 'forward') return { verdict: delivery.verdict, endpoints: [], steps };
   if (route.affinitySeconds !== undefined) {
-    // The one by a hash of the client's address: nft cannot note an address of IPv6, IPVS none of a server by mark.
-    const isHashed = facts.mode === 'nftables' ? facts.family === 'IPv6' : facts.mode === 'ipvs' && isOutside;
+    // By a hash of the client's address: IPVS notes nobody of a server by mark.
+    const isHashed = facts.mode === 'ipvs' && isOutside;
     const end = isHashed
       ? 'for as long as the endpoints stay the same'
       : `until it was away for ${count(route.affinitySeconds, 'second')}`;

@@ -27,6 +27,12 @@ interface Flight extends Packet {
   readonly translated: boolean;
 }
 
+/** One of several that are as likely: `left` are still to come, this one among them. */
+interface Perhaps {
+  readonly perhaps: Flight;
+  readonly left: number;
+}
+
 type Outcome = { readonly end: 'reject' | 'drop' | 'dangling' } | { readonly flights: readonly Flight[] };
 
 /** Follows the first packet of a connection through a table; throws on a rule it does not know. */
@@ -52,17 +58,21 @@ export function tracePacket(table: FakeTable, packet: Packet): Fate {
 
 function runChain(table: FakeTable, name: string, start: Flight): Outcome {
   let flight = start;
+  const likely: Flight[] = [];
   for (const { text } of table.chains.get(name)?.rules ?? []) {
     const next = runRule(table, text, flight);
     if (next === undefined) continue;
-    if ('mark' in next) flight = next;
+    if ('perhaps' in next) {
+      likely.push(next.perhaps);
+      if (next.left === 1) return { flights: likely };
+    } else if ('mark' in next) flight = next;
     else return next;
   }
-  return { flights: [flight] };
+  return likely.length > 0 ? { end: 'dangling' } : { flights: [flight] };
 }
 
 /** Undefined: goes on with the next rule; a flight: goes on changed; an outcome: the hook is done with it. */
-function runRule(table: FakeTable, text: string, flight: Flight): Outcome | Flight | undefined {
+function runRule(table: FakeTable, text: string, flight: Flight): Outcome | Perhaps | Flight | undefined {
   const conditions =
     /^(?:ct state new )?(?:(?:ip6? [sd]addr (?:!= )?(?:\{ .*? \}|[0-9a-f:]\S*)|fib [sd]addr type local) )*/.exec(
       text,
@@ -82,11 +92,18 @@ function runRule(table: FakeTable, text: string, flight: Flight): Outcome | Flig
   const mark = /^meta mark set meta mark \| (0x[0-9a-f]+)$/.exec(action);
   if (mark) return { ...flight, mark: flight.mark | Number(mark[1]) };
   // Nobody has an affinity yet.
-  if (/ map @affinity-\w+$/.test(action)) return undefined;
-  const pick =
-    /^meta l4proto (\w+) dnat ip6? to (ip6? daddr \. )?\1 dport \. (?:numgen random|jhash ip6 saddr) mod (\d+) map @([\w-]+)$/.exec(
+  if (/^meta l4proto \w+ ip6? saddr \. .* @affinity-\w+ update @affinity-/.test(action)) return undefined;
+  const kept =
+    /^meta l4proto (\w+) numgen random mod (\d+) 0 update @affinity-\1 \{ .* \} dnat ip6? to \[?(.*?)\]?:(\d+)$/.exec(
       action,
     );
+  if (kept) {
+    if (kept[1] !== flight.proto) return undefined;
+    const perhaps = { ...flight, destination: kept[3] ?? '', port: Number(kept[4]), translated: true };
+    return { perhaps, left: Number(kept[2]) };
+  }
+  const pick =
+    /^meta l4proto (\w+) dnat ip6? to (ip6? daddr \. )?\1 dport \. numgen random mod (\d+) map @([\w-]+)$/.exec(action);
   if (!pick) throw new Error(`the tracer does not know this rule: ${text}`);
   const slots = Array.from({ length: Number(pick[3]) }, (_, slot) => {
     const address = pick[2] === undefined ? '' : `${flight.destination} . `;
@@ -122,7 +139,6 @@ const hairpinRule = 'ct status dnat ip saddr . ip daddr @hairpins masquerade ful
 
 function isMasqueraded(table: FakeTable, flight: Flight): boolean {
   return (table.chains.get('postrouting')?.rules ?? []).some(({ text }) => {
-    if (text.includes(' vmap @')) return false;
     const bit = /^meta mark & (0x[0-9a-f]+) == \1 /.exec(text)?.[1];
     if (bit !== undefined) return (flight.mark & Number(bit)) !== 0;
     if (text.replaceAll('ip6', 'ip') !== hairpinRule) throw new Error(text);

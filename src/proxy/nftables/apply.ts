@@ -1,11 +1,11 @@
 import type { Exec } from '../../host/exec.ts';
 import type { Proto } from './compile.ts';
 import type { Transaction } from './diff.ts';
+import { affinitySet } from './keep-chain.ts';
 import { isNothingThere, NftError, runNft } from './nft-program.ts';
-import type { Affinity } from './read-table.ts';
-import { readAffinities, readTable } from './read-table.ts';
+import type { Note } from './read-table.ts';
+import { readNotes, readTable } from './read-table.ts';
 import type { RulesetOptions } from './ruleset.ts';
-import { affinityMap } from './ruleset.ts';
 import type { RulesetWatch } from './ruleset-watch.ts';
 import { sampleElements } from './sample-elements.ts';
 import type { TableState } from './table-state.ts';
@@ -67,24 +67,24 @@ export class NftTable {
     await (this.#watch ? this.#watch.own(changesRules, run) : run());
   }
 
-  /** Who is kept with which endpoint of a sticky frontend now. */
-  async readAffinities(proto: Proto, signal: AbortSignal): Promise<readonly Affinity[]> {
+  /** Who is kept with which endpoint now. */
+  async readNotes(proto: Proto, signal: AbortSignal): Promise<readonly Note[]> {
     const { family, table } = this.#options;
-    const output = await this.#nft(['-j', 'list', 'map', family, table, affinityMap(proto)], '', 60_000, signal);
-    return readable(() => readAffinities(output));
+    const output = await this.#nft(['-j', 'list', 'set', family, table, affinitySet(proto)], '', 60_000, signal);
+    return readable(() => readNotes(output));
   }
 
-  /** Forgets some of them, whether the kernel has forgotten them meanwhile or not. */
-  async dropAffinities(proto: Proto, gone: readonly Affinity[], signal: AbortSignal): Promise<void> {
-    const where = `element ${this.#options.family} ${this.#options.table} ${affinityMap(proto)}`;
-    const again = gone.map(({ key, endpoint }) => `add ${where} { ${key} timeout 1s : ${endpoint} }`);
-    const drop = gone.map(({ key }) => `delete ${where} { ${key} }`);
+  /** Drops some of these notes, whether the kernel has dropped them meanwhile or not. */
+  async dropNotes(proto: Proto, gone: readonly Note[], signal: AbortSignal): Promise<void> {
+    const where = `element ${this.#options.family} ${this.#options.table} ${affinitySet(proto)}`;
+    const again = gone.map(({ client, endpoint }) => `add ${where} { ${client} . ${endpoint} timeout 1s }`);
+    const drop = gone.map(({ client, endpoint }) => `delete ${where} { ${client} . ${endpoint} }`);
     await this.run({ script: `${[...again, ...drop].join('\n')}\n`, changesRules: false }, signal);
   }
 
-  /** Forgets all. */
-  async flushAffinities(proto: Proto, signal: AbortSignal): Promise<void> {
-    const script = `flush map ${this.#options.family} ${this.#options.table} ${affinityMap(proto)}\n`;
+  /** Drops all. */
+  async flushNotes(proto: Proto, signal: AbortSignal): Promise<void> {
+    const script = `flush set ${this.#options.family} ${this.#options.table} ${affinitySet(proto)}\n`;
     await this.run({ script, changesRules: false }, signal);
   }
 

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { PortProtocol } from '../../api/core-v1.ts';
 import type { Delivery, Route } from '../route-services.ts';
 import { nodeAddress } from '../route-services.ts';
+import type { Affinity } from './keep-chain.ts';
 
 /** The elements that a frontend has in the kernel, and the slots it shall own; everything in nft's spelling. */
 export interface DesiredFrontend {
@@ -13,7 +14,7 @@ export interface DesiredFrontend {
   readonly masquerade?: Route['masquerade'];
   /** What clients from outside get instead; undefined: the same. */
   readonly outside?: { readonly endpoints: readonly string[]; readonly verdict: Delivery['verdict'] } | undefined;
-  readonly affinitySeconds?: number | undefined;
+  readonly affinity?: Affinity | undefined;
   /** The only ranges that may send here; undefined: all. */
   readonly sources?: readonly string[] | undefined;
 }
@@ -28,21 +29,30 @@ export interface FrontendId {
   readonly port: number;
 }
 
-const protoOf: Readonly<Record<PortProtocol, Proto>> = { TCP: 'tcp', UDP: 'udp', SCTP: 'sctp' };
+const protoNames: Readonly<Record<PortProtocol, Proto>> = { TCP: 'tcp', UDP: 'udp', SCTP: 'sctp' };
 
 /** One route as elements. Pure, and dependent on nothing but the route, so that results may be kept per Service. */
 export function compileRoute(route: Route): DesiredFrontend {
-  const { ip, protocol, port } = route.frontend;
-  const { masquerade, affinitySeconds, sources } = route;
+  const { ip, port } = route.frontend;
+  const { masquerade, sources } = route;
   const outside = route.outside && { endpoints: endpointsOf(route.outside), verdict: route.outside.verdict };
-  const id = { ip, proto: protoOf[protocol], port };
+  const id = { ip, proto: protoOf(route), port };
   return {
-    ...{ id, verdict: route.verdict, endpoints: endpointsOf(route), masquerade, affinitySeconds },
-    ...{ sources, outside },
+    ...{ id, verdict: route.verdict, endpoints: endpointsOf(route), masquerade },
+    ...{ sources, outside, affinity: affinityOf(route) },
   };
 }
 
-const endpointsOf = ({ targets }: Delivery): readonly string[] => targets.map(({ ip, port }) => `${ip} . ${port}`);
+/** How a route's clients keep their endpoints; undefined: they do not. */
+export function affinityOf({ affinitySeconds, origin }: Route): Affinity | undefined {
+  const servicePort = `${origin.namespace}/${origin.name} ${origin.portName}`;
+  return affinitySeconds === undefined ? undefined : { servicePort, seconds: affinitySeconds };
+}
+
+export const protoOf = (route: Route): Proto => protoNames[route.frontend.protocol];
+
+export const endpointsOf = ({ targets }: Delivery): readonly string[] =>
+  targets.map(({ ip, port }) => `${ip} . ${port}`);
 
 /** Key of the maps of verdicts: `10.96.0.9 . tcp . 80`, or `tcp . 30080` for a node port. */
 export const frontendElement = ({ ip, proto, port }: FrontendId): string =>
@@ -51,9 +61,6 @@ export const frontendElement = ({ ip, proto, port }: FrontendId): string =>
 /** Key of the maps of endpoints: `10.96.0.9 . 80 . 3`, or `30080 . 3`. */
 export const slotElement = ({ ip, port }: FrontendId, slot: number): string =>
   ip === nodeAddress ? `${port} . ${slot}` : `${ip} . ${port} . ${slot}`;
-
-/** Key of the maps of those with affinity, which are per protocol: `10.96.0.9 . 80`, or `30080`. */
-export const stickyElement = ({ ip, port }: FrontendId): string => (ip === nodeAddress ? `${port}` : `${ip} . ${port}`);
 
 /**
  * What a chain that picks an endpoint is made for; its name says all of it. `pick` masquerades outsiders, `masq`
@@ -64,33 +71,23 @@ export interface PickChain {
   readonly onNode: boolean;
   readonly proto: Proto;
   readonly count: number;
-  readonly sticky: boolean;
 }
 
-/** `pick-tcp-5`, `masq-node-udp-3-sticky`: spreads over slots 0 … count-1. */
-export const pickChainName = ({ kind, onNode, proto, count, sticky }: PickChain): string =>
-  `${kind}${onNode ? '-node' : ''}-${proto}-${count}${sticky ? '-sticky' : ''}`;
+/** `pick-tcp-5`, `masq-node-udp-3`: spreads over slots 0 … count-1. */
+export const pickChainName = ({ kind, onNode, proto, count }: PickChain): string =>
+  `${kind}${onNode ? '-node' : ''}-${proto}-${count}`;
 
 /** What a pick chain's name says, or undefined for any other name. */
 export function parsePickChain(name: string): PickChain | undefined {
-  const match = /^(pick|masq|host|plain)(-node)?-(tcp|udp|sctp)-([1-9][0-9]{0,4})(-sticky)?$/.exec(name);
+  const match = /^(pick|masq|host|plain)(-node)?-(tcp|udp|sctp)-([1-9][0-9]{0,4})$/.exec(name);
   if (!match) return undefined;
-  const [, kind, node, proto, count, sticky] = match;
+  const [, kind, node, proto, count] = match;
   return {
     kind: kind as PickChain['kind'],
     onNode: node !== undefined,
     proto: proto as Proto,
     count: Number(count),
-    sticky: sticky !== undefined,
   };
-}
-
-/** `remember-tcp-10800`: notes which endpoint a client got. */
-export const rememberChainName = (proto: Proto, seconds: number): string => `remember-${proto}-${seconds}`;
-
-export function parseRememberChain(name: string): { readonly proto: Proto; readonly seconds: number } | undefined {
-  const match = /^remember-(tcp|udp|sctp)-([1-9][0-9]{0,5})$/.exec(name);
-  return match ? { proto: match[1] as Proto, seconds: Number(match[2]) } : undefined;
 }
 
 /** `only-1a2b3c4d5e6f`: drops what does not come from these ranges. Frontends with equal ranges share it. */

@@ -1,7 +1,7 @@
 import type { DesiredFrontend } from './compile.ts';
 import { diffFrontend } from './diff-frontend.ts';
 import type { RulesetOptions } from './ruleset.ts';
-import { chainFor } from './ruleset.ts';
+import { chainFor, ownChains } from './ruleset.ts';
 import { verdictsOf } from './table-state.ts';
 
 /**
@@ -32,8 +32,10 @@ export function explainFrontend(desired: DesiredFrontend, options: RulesetOption
   const change = diffFrontend(undefined, desired);
   const elements = (change?.add ?? []).map(({ set, element, value }) => `${set} { ${element} : ${value} }`);
   const chains = new Set(verdictsOf(change?.next).map((verdict) => verdict.slice(verdict.indexOf(' ') + 1)));
-  const rules = [...chains].flatMap((name) =>
-    (chainFor(name, desired.sources, options)?.rules ?? []).map((rule) => `chain ${name}: ${rule}`),
-  );
+  const own = ownChains(desired, options);
+  const rules = [...chains].flatMap((name) => {
+    const chain = chainFor(name, options) ?? own.find((one) => one.name === name);
+    return (chain?.rules ?? []).map((rule) => `chain ${name}: ${rule}`);
+  });
   return [...elements, ...rules];
 }

@@ -5,7 +5,7 @@ import type { DesiredFrontend } from './compile.ts';
 import { diffFrontend } from './diff-frontend.ts';
 import type { FrontendState } from './table-state.ts';
 
-const noMore = { outsidePick: undefined, outsideSlots: [], sources: undefined, remember: undefined };
+const noMore = { outsidePick: undefined, outsideSlots: [], sources: undefined };
 const id = { ip: '10.96.0.9', proto: 'tcp', port: 80 } as const;
 const wants = (...endpoints: string[]): DesiredFrontend => ({
   id,
@@ -105,18 +105,17 @@ Object.assign(cases, {
       [`outside ${key}`]: 'accept',
     },
   },
-  'a node port has no address, and may be sticky and for some sources only': {
+  'a node port has no address, and may be for some sources only': {
     desired: {
       ...wants('a'),
       ...{ id: { ip: '*', proto: 'tcp', port: 30080 }, masquerade: 'everybody' },
-      ...{ affinitySeconds: 60, sources: ['192.0.2.0/24'] },
+      sources: ['192.0.2.0/24'],
     },
     remove: [],
     add: {
       '30080 . 0': 'a',
-      'tcp . 30080': 'goto masq-node-tcp-1-sticky',
+      'tcp . 30080': 'goto masq-node-tcp-1',
       'node-sources tcp . 30080': 'goto only-e336915ff179',
-      '30080': 'jump remember-tcp-60',
     },
   },
 } satisfies typeof cases);

@@ -1,14 +1,9 @@
 import { nodeAddress } from '../route-services.ts';
 import type { DesiredFrontend, FrontendId, PickChain } from './compile.ts';
-import {
-  frontendElement,
-  pickChainName,
-  rememberChainName,
-  slotElement,
-  sourcesChainName,
-  stickyElement,
-} from './compile.ts';
-import { endpointMap, rejectChain, stickyMap, verdictMap } from './ruleset.ts';
+import { frontendElement, pickChainName, slotElement, sourcesChainName } from './compile.ts';
+import type { KeepChain } from './keep-chain.ts';
+import { keepChainName, keepChainsOf, pickKinds } from './keep-chain.ts';
+import { endpointMap, rejectChain, verdictMap } from './ruleset.ts';
 import type { FrontendState } from './table-state.ts';
 
 /** Elements to write; within one set all removals come before all additions. */
@@ -54,7 +49,6 @@ export function diffFrontend(
     verdict('outside', 'outsidePick'),
     verdict('no-endpoints', 'noEndpoints'),
     verdict('sources', 'sources'),
-    { set: stickyMap(id.proto, onNode), element: stickyElement(id), from: current?.remember, to: next.remember },
   ];
   const changed = cells.filter((cell) => cell.from !== cell.to);
   if (changed.length === 0) return undefined;
@@ -69,32 +63,30 @@ export function diffFrontend(
 
 type VerdictField = 'pick' | 'outsidePick' | 'noEndpoints' | 'sources';
 
-const kinds = { outsiders: 'pick', everybody: 'masq', host: 'host' } as const;
-
 function nextState(
   id: FrontendId,
   current: FrontendState | undefined,
   desired: DesiredFrontend | undefined,
 ): FrontendState {
-  const { masquerade = 'outsiders', outside, affinitySeconds, sources } = desired ?? {};
-  const slots = placeEndpoints(current?.slots ?? [], desired?.endpoints ?? []);
-  const outsideSlots = placeEndpoints(current?.outsideSlots ?? [], outside?.endpoints ?? []);
-  const pick = (kind: PickChain['kind'], count: number): string | undefined => {
-    if (count === 0) return undefined;
-    const sticky = affinitySeconds !== undefined;
-    return `goto ${pickChainName({ kind, count, sticky, proto: id.proto, onNode: id.ip === nodeAddress })}`;
+  const { masquerade = 'outsiders', outside, sources } = desired ?? {};
+  const keep = desired && keepChainsOf(desired);
+  // A chain that keeps clients has its endpoints in its rules.
+  const slots = placeEndpoints(current?.slots ?? [], keep?.pick ? [] : (desired?.endpoints ?? []));
+  const outsideSlots = placeEndpoints(current?.outsideSlots ?? [], keep?.outside ? [] : (outside?.endpoints ?? []));
+  const lead = (chain: KeepChain | undefined, kind: PickChain['kind'], count: number): string | undefined => {
+    if (chain) return `goto ${keepChainName(chain)}`;
+    const onNode = id.ip === nodeAddress;
+    return count === 0 ? undefined : `goto ${pickChainName({ kind, count, proto: id.proto, onNode })}`;
   };
-  const remembers = affinitySeconds !== undefined && slots.length + outsideSlots.length > 0;
   return {
     id,
     slots,
-    pick: pick(kinds[masquerade], slots.length),
+    pick: lead(keep?.pick, pickKinds[masquerade], slots.length),
     outsideSlots,
     // Without an endpoint for outside its packets must not fall through to those for everybody.
-    outsidePick: pick('plain', outsideSlots.length) ?? (outside && 'accept'),
+    outsidePick: lead(keep?.outside, 'plain', outsideSlots.length) ?? (outside && 'accept'),
     noEndpoints: noEndpointsVerdict((outside ?? desired)?.verdict),
     sources: sources && `goto ${sourcesChainName(sources)}`,
-    remember: remembers ? `jump ${rememberChainName(id.proto, affinitySeconds)}` : undefined,
   };
 }
 

@@ -1,5 +1,4 @@
 import type { DesiredFrontend } from './compile.ts';
-import { sourcesChainName } from './compile.ts';
 import { diffFrontend } from './diff-frontend.ts';
 import type { ChainSpec, RulesetOptions } from './ruleset.ts';
 import {
@@ -8,12 +7,13 @@ import {
   chainFor,
   hairpinSet,
   isMadeOnDemand,
+  ownChains,
   ruleTag,
   staticChains,
   staticSets,
 } from './ruleset.ts';
 import type { ChainState, FrontendState, TableState } from './table-state.ts';
-import { countVerdicts, putFrontend, verdictsOf } from './table-state.ts';
+import { countVerdicts, keepsClients, putFrontend, verdictsOf } from './table-state.ts';
 import { TransactionScript } from './transaction-script.ts';
 
 /** One atomic `nft -f -`, and what is true of the table once it has succeeded. */
@@ -135,7 +135,7 @@ class Plan {
     for (const chain of staticChains(this.#options)) this.#ensureChain(chain);
     if (this.#replaces) return;
     for (const name of this.#state.chains.keys()) {
-      const wanted = chainFor(name, undefined, this.#options);
+      const wanted = chainFor(name, this.#options);
       if (wanted) this.#ensureChain(wanted);
     }
     const { strays } = this.#state;
@@ -152,11 +152,8 @@ class Plan {
 
   setFrontend(element: string, desired: DesiredFrontend | undefined): void {
     const current = this.#replaces ? undefined : this.#state.frontends.get(element);
-    if (desired?.sources) {
-      // Its name does not tell its rule, so that a foreign change of it is noticed here alone.
-      const only = chainFor(sourcesChainName(desired.sources), desired.sources, this.#options);
-      if (only) this.#ensureChain(only);
-    }
+    // Their names do not tell their rules, so that a foreign change of them is noticed here alone.
+    if (desired) for (const chain of ownChains(desired, this.#options)) this.#ensureChain(chain);
     const change = diffFrontend(current, desired);
     if (!change) return;
     for (const verdict of verdictsOf(change.next)) this.#ensureLedTo(targetOf(verdict));
@@ -165,7 +162,7 @@ class Plan {
     countVerdicts(this.#picks, current, -1);
     countVerdicts(this.#picks, change.next, 1);
     this.#frontends.set(element, change.next);
-    this.#forgets ||= current?.remember !== undefined;
+    this.#forgets ||= keepsClients(current);
   }
 
   /** Chains made on demand that no frontend leads to once everything planned so far is done. */
@@ -197,7 +194,7 @@ class Plan {
   /** A chain whose name says what is in it. One that is there has been compared by `repairStatic`. */
   #ensureLedTo(name: string): void {
     if (this.#chains.has(name) || this.#has(this.#state.chains, name)) return;
-    const wanted = chainFor(name, undefined, this.#options);
+    const wanted = chainFor(name, this.#options);
     if (wanted) this.#ensureChain(wanted);
   }
 

@@ -62,8 +62,8 @@ export class FakeNft implements Exec {
       if (command === '--check -f -') return this.#checkScript(options.input ?? '');
       const listed = /^list tables (ip6?)$/.exec(command)?.[1];
       if (listed !== undefined) return { stdout: this.#listTables(listed), stderr: '' };
-      const [, what, family = '', name = '', map] = /^-j list (table|map) (\S+) (\S+)(?: (\S+))?$/.exec(command) ?? [];
-      if (what) return { stdout: this.#listTable(family, name, map), stderr: '' };
+      const [, what, family = '', name = '', set] = /^-j list (table|set) (\S+) (\S+)(?: (\S+))?$/.exec(command) ?? [];
+      if (what) return { stdout: this.#listTable(family, name, set), stderr: '' };
     } catch (error) {
       if (error instanceof NftRefusal) throw refused(error.message);
       throw error;

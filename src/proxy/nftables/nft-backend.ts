@@ -14,7 +14,7 @@ import { NftError, nftVersion } from './nft-program.ts';
 import type { RulesetOptions } from './ruleset.ts';
 import type { ForeignChange, RulesetWatch } from './ruleset-watch.ts';
 import type { TableState } from './table-state.ts';
-import { emptyState } from './table-state.ts';
+import { emptyState, keepsClients } from './table-state.ts';
 
 /** A transaction of this many elements takes the kernel a few hundredths of a second. */
 const maxWritesPerTransaction = 4_000;
@@ -148,7 +148,7 @@ export class NftBackend implements Backend {
     const desired = isFull ? everything(routes, state) : changesOf(routes, changed.frontends, changedTargets);
     let writes = 0;
     let transactions = 0;
-    let forgets = !known && [...state.frontends.values()].some((frontend) => frontend.remember !== undefined);
+    let forgets = !known && [...state.frontends.values()].some(keepsClients);
     for (const transaction of planTransactions(state, desired, options, this.#maxWrites)) {
       await table.run(transaction, signal);
       commit(state, transaction);
@@ -159,7 +159,7 @@ export class NftBackend implements Backend {
     if (isLost && transactions > 0) {
       this.#log.warn({ table: options.table, family: options.family }, 'another program changed the ruleset; repaired');
     }
-    if (forgets && rules.family === 'IPv4') await forgetClients(table, state, signal);
+    if (forgets) await forgetClients(table, routes, signal);
     return { isFull, writes };
   }
 

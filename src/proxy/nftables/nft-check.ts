@@ -51,7 +51,7 @@ function sampleScript(): string {
     return [frontendElement(id), { id, endpoints, verdict: 'forward', ...more }];
   };
   const frontends = [
-    sample(1, { masquerade: 'outsiders', affinitySeconds: 60 }),
+    sample(1, { masquerade: 'outsiders', affinity: { servicePort: 'd/x', seconds: 60 } }),
     sample(2, { masquerade: 'everybody', sources: ['192.0.2.0/24'] }),
     sample(3, { masquerade: 'host', outside }),
     sample(4, { endpoints: [], verdict: 'reject' }),

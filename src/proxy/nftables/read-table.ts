@@ -3,18 +3,17 @@ import { isPort } from '../read-service.ts';
 import { nodeAddress } from '../route-services.ts';
 import type { Proto } from './compile.ts';
 import { frontendElement, protos } from './compile.ts';
+import { affinitySet } from './keep-chain.ts';
 import type { SplitListing } from './listed-elements.ts';
 import { elementsOf, splitListing } from './listed-elements.ts';
 import type { BaseChain, RulesetOptions, VerdictRole } from './ruleset.ts';
 import {
-  affinityMap,
   bothPlaces,
   endpointMap,
   hairpinSet,
   markerChain,
   staticChains,
   staticSets,
-  stickyMap,
   verdictMap,
   verdictRoles,
 } from './ruleset.ts';
@@ -34,7 +33,7 @@ type Draft = { -readonly [Field in keyof FrontendState]: FrontendState[Field] } 
 interface MapMeaning {
   readonly onNode: boolean;
   readonly proto?: Proto;
-  readonly field: 'slots' | 'outsideSlots' | 'pick' | 'outsidePick' | 'noEndpoints' | 'sources' | 'remember';
+  readonly field: 'slots' | 'outsideSlots' | 'pick' | 'outsidePick' | 'noEndpoints' | 'sources';
 }
 
 const fieldOf: Readonly<Record<VerdictRole, MapMeaning['field']>> = {
@@ -50,13 +49,12 @@ const meanings: ReadonlyMap<string, MapMeaning> = new Map(
     ...protos.flatMap((proto): [string, MapMeaning][] => [
       [endpointMap(proto, { onNode }), { onNode, proto, field: 'slots' }],
       [endpointMap(proto, { onNode, outside: true }), { onNode, proto, field: 'outsideSlots' }],
-      [stickyMap(proto, onNode), { onNode, proto, field: 'remember' }],
     ]),
   ]),
 );
 
 /** Written by the kernel alone, for clients that come. */
-const kernelsOwn: ReadonlySet<string> = new Set(protos.map(affinityMap));
+const kernelsOwn: ReadonlySet<string> = new Set(protos.map(affinitySet));
 
 /** Slots that a frontend can have at most; an element beyond it is not ours. */
 const maxSlots = 65_536;
@@ -80,24 +78,18 @@ export function readTable(json: string, options: RulesetOptions): TableState {
   return state;
 }
 
-/** One client that is kept with an endpoint. */
-export interface Affinity {
-  /** `192.0.2.9 . 10.96.0.9 . 80`: the client, and where it sends to. */
-  readonly key: string;
-  readonly ip: string;
-  readonly port: number;
-  /** `10.244.0.5 . 8080`. */
-  readonly endpoint: string;
+/** One client that is kept with an endpoint, by its number (`endpointNumber`). */
+export interface Note {
+  readonly client: string;
+  readonly endpoint: number;
 }
 
-/** The elements in the output of `nft -j list map` for a map of affinities. */
-export function readAffinities(json: string): readonly Affinity[] {
+/** The elements in the output of `nft -j list set` for a set of affinities. */
+export function readNotes(json: string): readonly Note[] {
   return listOf(objectOf(JSON.parse(json) as Json)['nftables']).flatMap((item) =>
-    listOf(objectOf(objectOf(item)['map'])['elem']).map((element) => {
-      const [key = null, value = null] = listOf(element);
-      const fields = fieldsOf(key);
-      const endpoint = fieldsOf(value).join(' . ');
-      return { key: fields.join(' . '), ip: String(fields[1]), port: Number(fields[2]), endpoint };
+    listOf(objectOf(objectOf(item)['set'])['elem']).map((element) => {
+      const [client, endpoint] = fieldsOf(element);
+      return { client: String(client), endpoint: Number(endpoint) };
     }),
   );
 }
@@ -185,7 +177,7 @@ function draftOf(drafts: Map<string, Draft>, ip?: Json, protocol?: Json, port?: 
   const element = frontendElement(id);
   const draft = drafts.get(element) ?? {
     ...{ id, slots: [], outsideSlots: [], pick: undefined, outsidePick: undefined },
-    ...{ noEndpoints: undefined, sources: undefined, remember: undefined },
+    ...{ noEndpoints: undefined, sources: undefined },
   };
   drafts.set(element, draft);
   return draft;

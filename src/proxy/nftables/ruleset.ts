@@ -1,16 +1,18 @@
 import { createHash } from 'node:crypto';
 import type { TrafficRules } from '../backend.ts';
-import type { PickChain, Proto } from './compile.ts';
-import { isSourcesChain, parsePickChain, parseRememberChain, protos } from './compile.ts';
+import type { DesiredFrontend, PickChain, Proto } from './compile.ts';
+import { isSourcesChain, parsePickChain, protos, sourcesChainName } from './compile.ts';
+import { affinitySet, isKeepChain, keepChainName, keepChainsOf, keepRules, maxAffinities } from './keep-chain.ts';
 
 /**
  * The part of the table that does not depend on Services: sets, maps, base chains, and the shape of a pick chain.
  *
  *   client ─► prerouting / output ─ vmap @frontends ─► pick-<proto>-<N> ─ mark?, dnat to slot random mod N
+ *                                                ─► keep-<hash>, with session affinity: the one it had, or one and a note
  *          ─► before them, at -110: vmap @sources ─► only-<hash>: drop what may not come in
  *          ─► prerouting from outside: vmap @outside first ─► plain-<proto>-<N>, the same over local endpoints alone
  *          ─► filter hooks ─ vmap @no-endpoints ─► reject / drop
- *          ─► postrouting ─ of a sticky frontend: note the endpoint ─ marked, or talks to itself: masquerade
+ *          ─► postrouting ─ marked, or talks to itself: masquerade
  *
  * Node ports have the same maps without the address, behind `fib daddr type local`.
  * Endpoint maps and pick chains are per protocol because nft (1.0.6 at least) cannot add a rule that looks up a map
@@ -43,7 +45,7 @@ export interface SetSpec {
 }
 
 /** Raised with every change of the sets or base chains that a rewrite of rules cannot bring about in place. */
-export const layoutVersion = 2;
+export const layoutVersion = 3;
 /** An empty chain whose name tells a later keelson which layout it finds; every nft version lists names alike. */
 export const markerChain = `layout-${layoutVersion}`;
 
@@ -54,19 +56,7 @@ export const verdictRoles: readonly VerdictRole[] = ['frontends', 'outside', 'no
 export const verdictMap = (role: VerdictRole, onNode: boolean): string => (onNode ? `node-${role}` : role);
 export const endpointMap = (proto: Proto, { onNode = false, outside = false } = {}): string =>
   `${onNode ? 'node-' : ''}${outside ? 'outside-' : ''}endpoints-${proto}`;
-export const stickyMap = (proto: Proto, onNode: boolean): string => `${onNode ? 'node-' : ''}sticky-${proto}`;
-/** What a client of a sticky frontend got: client, address and port asked for, to endpoint. The kernel writes it. */
-export const affinityMap = (proto: Proto): string => `affinity-${proto}`;
-/** A client more than this is spread as if it had no affinity. */
-const maxAffinities = 262_144;
 export const bothPlaces: readonly boolean[] = [false, true];
-
-/**
- * nft (1.0.6 at least) aborts on a rule that notes an endpoint where key or value have more than 16 bytes: "dreg <
- * ctx->reg_low". One IPv6 address fits on each side, but no port with it.
- * With IPv6 a client keeps its endpoint by a hash of its address instead, for as long as the endpoints stay the same.
- */
-const remembers = (options: RulesetOptions): boolean => options.family === 'ip';
 
 export function staticSets(options: RulesetOptions): readonly SetSpec[] {
   const { family } = options;
@@ -90,11 +80,8 @@ export function staticSets(options: RulesetOptions): readonly SetSpec[] {
           return map(name, `typeof ${key} . numgen random mod 65536 : ${target};`);
         }),
       );
-      const sticky = bothPlaces.map((onNode) =>
-        map(stickyMap(proto, onNode), `type ${where(onNode)}inet_service : verdict;`),
-      );
-      const affinity = `typeof ${family} saddr . ${target} : ${target}; flags dynamic,timeout; size ${maxAffinities};`;
-      return [...endpoints, ...sticky, ...(remembers(options) ? [map(affinityMap(proto), affinity)] : [])];
+      const affinity = `typeof ${family} saddr . numgen random mod 65536; flags dynamic,timeout; size ${maxAffinities};`;
+      return [...endpoints, { kind: 'set', name: affinitySet(proto), declaration: affinity } as const];
     }),
   ];
 }
@@ -130,10 +117,6 @@ export function staticChains(options: RulesetOptions): readonly ChainSpec[] {
       name: 'postrouting',
       base: base('nat', 'postrouting', 100),
       rules: [
-        ...protos.flatMap((proto) => [
-          `meta l4proto ${proto} ct status dnat ct original ${family} daddr . ct original proto-dst vmap @${stickyMap(proto, false)}`,
-          `meta l4proto ${proto} ct status dnat ct original proto-dst vmap @${stickyMap(proto, true)}`,
-        ]),
         // The bit is cleared so that a packet which passes again (through a tunnel, say) is not masqueraded twice.
         `meta mark & ${bit} == ${bit} meta mark set meta mark ^ ${bit} masquerade fully-random`,
         `ct status dnat ${pairs} @${hairpinSet} masquerade fully-random`,
@@ -148,44 +131,38 @@ export function staticChains(options: RulesetOptions): readonly ChainSpec[] {
   ];
 }
 
-/** A chain that some element leads to, by its name; `sources` are the ranges where the name does not tell. */
-export function chainFor(
-  name: string,
-  sources: readonly string[] | undefined,
-  options: RulesetOptions,
-): ChainSpec | undefined {
+/** A chain whose name says all that is in it, or undefined for any other name. */
+export function chainFor(name: string, options: RulesetOptions): ChainSpec | undefined {
   const pick = parsePickChain(name);
-  if (pick) return { name, base: undefined, rules: pickRules(pick, options) };
+  return pick && { name, base: undefined, rules: pickRules(pick, options) };
+}
+
+/** The chains of one frontend whose names stand for what is in them, without saying it. */
+export function ownChains(desired: DesiredFrontend, options: RulesetOptions): readonly ChainSpec[] {
   const { family } = options;
-  const remember = parseRememberChain(name);
-  if (remember) {
-    const { proto, seconds } = remember;
-    const key = `ct original ${family} saddr . ct original ${family} daddr . ct original proto-dst`;
-    const value = `${family} daddr . ${proto} dport`;
-    const note = `meta l4proto ${proto} update @${affinityMap(proto)} { ${key} timeout ${seconds}s : ${value} }`;
-    return { name, base: undefined, rules: remembers(options) ? [note] : [] };
-  }
-  if (!sources) return undefined;
-  return { name, base: undefined, rules: [`${family} saddr != { ${sources.join(', ')} } drop`] };
+  const { pick, outside } = keepChainsOf(desired);
+  const keeps = [pick, outside].flatMap((keep) => {
+    if (!keep) return [];
+    const rules = [...masqueradeRules(keep.kind, options), ...keepRules(keep, family)];
+    return [{ name: keepChainName(keep), base: undefined, rules }];
+  });
+  const { sources } = desired;
+  if (!sources) return keeps;
+  const only = [`${family} saddr != { ${sources.join(', ')} } drop`];
+  return [...keeps, { name: sourcesChainName(sources), base: undefined, rules: only }];
 }
 
 /** Whether chains of this name come and go with the elements that lead to them. */
 export const isMadeOnDemand = (name: string): boolean =>
-  parsePickChain(name) !== undefined || parseRememberChain(name) !== undefined || isSourcesChain(name);
+  parsePickChain(name) !== undefined || isKeepChain(name) || isSourcesChain(name);
 
-function pickRules(pick: PickChain, options: RulesetOptions): readonly string[] {
-  const { kind, onNode, proto, count, sticky } = pick;
+function pickRules({ kind, onNode, proto, count }: PickChain, options: RulesetOptions): readonly string[] {
   const { family } = options;
-  const dnat = `meta l4proto ${proto} dnat ${family} to`;
-  const target = `${family} daddr . ${proto} dport`;
-  const client = `${family} saddr . ${target}`;
-  const choice = sticky && !remembers(options) ? `jhash ${family} saddr mod ${count}` : `numgen random mod ${count}`;
-  const key = `${onNode ? `${proto} dport` : target} . ${choice}`;
+  const target = onNode ? `${proto} dport` : `${family} daddr . ${proto} dport`;
   const map = endpointMap(proto, { onNode, outside: kind === 'plain' });
   return [
     ...masqueradeRules(kind, options),
-    ...(sticky && remembers(options) ? [`${dnat} ${client} map @${affinityMap(proto)}`] : []),
-    `${dnat} ${key} map @${map}`,
+    `meta l4proto ${proto} dnat ${family} to ${target} . numgen random mod ${count} map @${map}`,
   ];
 }
 

@@ -1,4 +1,5 @@
 import type { FrontendId } from './compile.ts';
+import { isKeepChain } from './keep-chain.ts';
 import type { BaseChain } from './ruleset.ts';
 
 /**
@@ -29,7 +30,7 @@ export interface ChainState {
 
 export interface FrontendState {
   readonly id: FrontendId;
-  /** The verdict in the frontend map: `goto pick-tcp-5`. */
+  /** The verdict in the frontend map: `goto pick-tcp-5`, or `goto keep-…`. */
   readonly pick: string | undefined;
   /** The verdict for clients from outside where it is another: `goto plain-tcp-2`, or `accept` to leave them alone. */
   readonly outsidePick: string | undefined;
@@ -37,8 +38,6 @@ export interface FrontendState {
   readonly noEndpoints: string | undefined;
   /** `goto only-…`: the chain that knows who may send here. */
   readonly sources: string | undefined;
-  /** `jump remember-tcp-10800`: the chain that keeps clients with their endpoint. */
-  readonly remember: string | undefined;
   /** By slot number; a slot without endpoint is undefined, which only a foreign hand brings about. */
   readonly slots: readonly (string | undefined)[];
   /** The endpoints for clients from outside, where those are others. */
@@ -75,9 +74,11 @@ export function countVerdicts(picks: Map<string, number>, frontend: FrontendStat
 
 /** The verdicts of a frontend that lead to chains made on demand. */
 export const verdictsOf = (frontend: FrontendState | undefined): readonly string[] =>
-  [frontend?.pick, frontend?.outsidePick, frontend?.sources, frontend?.remember].filter(
-    (verdict) => verdict !== undefined,
-  );
+  [frontend?.pick, frontend?.outsidePick, frontend?.sources].filter((verdict) => verdict !== undefined);
+
+/** Whether it leads to a chain of session affinity. */
+export const keepsClients = (frontend: FrontendState | undefined): boolean =>
+  verdictsOf(frontend).some((verdict) => isKeepChain(verdict.replace('goto ', '')));
 
 /** Adds `by` to a count that vanishes at zero. */
 export function count(counts: Map<string, number>, key: string | undefined, by: number): void {
