@@ -72,7 +72,7 @@ const changes = 200;
 /** How the ruleset is read and loaded by hand. */
 const bare: Readonly<Record<string, { readonly dump: readonly string[]; readonly load: readonly string[] }>> = {
   nftables: { dump: ['nft', 'list', 'ruleset'], load: ['nft', '-f', '-'] },
-  iptables: { dump: ['iptables-save', '-t', 'nat'], load: ['iptables-restore', '--noflush'] },
+  iptables: { dump: ['iptables-save'], load: ['iptables-restore', '--noflush'] },
 };
 
 /**
