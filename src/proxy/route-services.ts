@@ -57,6 +57,11 @@ export interface Route extends Delivery {
   readonly sources: readonly string[] | undefined;
   /** By UDP: those that get no new connections by this route, and keep the flows that they have. Absent: nobody. */
   readonly holds?: readonly Pick<Target, 'ip' | 'port'>[];
+  /**
+   * The TCP port at which this node answers balancers' health checks of the Service; told with each of its cluster IPs.
+   * Absent: none.
+   */
+  readonly healthPort?: number;
 }
 
 /** Routes of one Service. Slices hold resolved target ports, so Service and slice meet by port name and protocol. */
@@ -76,11 +81,13 @@ export function routeService(
     const { namespace, name } = service;
     const origin = (kind: RouteOrigin['kind']) => ({ origin: { namespace, name, portName: port.name, kind } });
     const internal = deliver(service.internalTrafficPolicy);
+    const health = service.healthCheckNodePort === undefined ? {} : { healthPort: service.healthCheckNodePort };
     const routes = service.clusterIps.map(
       (ip): Route => ({
         ...common,
         ...internal,
         ...holds(internal),
+        ...health,
         ...origin('clusterIP'),
         frontend: { ip, protocol, port: port.port },
         masquerade: 'outsiders',

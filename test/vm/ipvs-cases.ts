@@ -7,8 +7,10 @@ import { systemClock } from '../../src/lib/clock.ts';
 import { silentLog } from '../../src/lib/log.ts';
 import { IpvsBackend } from '../../src/proxy/ipvs/ipvs-backend.ts';
 import { Proxier } from '../../src/proxy/proxier.ts';
+import type { IpFamily } from '../../src/proxy/read-service.ts';
 import { describeCases } from '../proxy-case-run.ts';
 import { describeIpvsContract, ipvsSettings as settings } from '../proxy-cases-ipvs.ts';
+import { describeFirewall } from '../proxy-firewall-run.ts';
 import type { Agent } from '../proxy-lab.ts';
 import { Lab, udpPort } from '../proxy-lab.ts';
 
@@ -89,9 +91,8 @@ describe('flows of UDP over IPVS', () => {
   });
 });
 
-describeCases(
-  'IPVS',
-  (exec, family) => new IpvsBackend({ exec, log: silentLog, clock: systemClock, family, settings }),
-  (sentence) => !isLoopback(sentence),
-  { patience: { dropTimeoutMs: 3_000, answerTimeoutMs: 20_000 } },
-);
+const patience = { dropTimeoutMs: 3_000, answerTimeoutMs: 20_000 };
+const backendOf = (exec: Exec, family: IpFamily) =>
+  new IpvsBackend({ exec, log: silentLog, clock: systemClock, family, settings });
+describeFirewall('IPVS', backendOf, '', patience);
+describeCases('IPVS', backendOf, (sentence) => !isLoopback(sentence), { patience });

@@ -83,6 +83,8 @@ class PortCompiler {
     const [anExternal] = external;
     const leading = anExternal ?? clusterIps[0];
     if (leading?.verdict === 'forward') this.#pickChain(leading.targets, clusterIps);
+    const healthPort = clusterIps.find((route) => route.healthPort !== undefined)?.healthPort;
+    if (healthPort !== undefined) this.#acceptHealthChecks(healthPort);
     for (const route of clusterIps) this.#addRoute(route, () => this.#pickChain(route.targets, clusterIps));
     for (const route of external) this.#addRoute(route, () => this.#entryOf(route, clusterIps));
     return { chains: [...this.#chains.values()], entries: this.#entries };
@@ -98,6 +100,12 @@ class PortCompiler {
     // What the chains above lead nowhere still has the address it was sent to.
     const fate = route.verdict === 'forward' ? route.outside : route;
     if (fate && fate.verdict !== 'forward') this.#refuse(route, fate.verdict);
+  }
+
+  /** Balancers get in whatever else the host's firewall refuses, as with kube-proxy. */
+  #acceptHealthChecks(port: number): void {
+    const text = comment(`${this.#name} health check node port`);
+    this.#entry('filter', nodePortsChain, rule('-p tcp', text, `-m tcp --dport ${port} -j ACCEPT`));
   }
 
   #refuse(route: Route, verdict: 'reject' | 'drop'): void {

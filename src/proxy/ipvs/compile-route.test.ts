@@ -101,6 +101,10 @@ const cases: Readonly<Record<string, readonly [actual: () => readonly string[], 
       'KUBE-NODE-PORT-UDP 30053',
     ],
   ],
+  'health checks of balancers get in': [
+    () => compiled({ ...base, targets: [there], healthPort: 31_000 }).filter((line) => line.includes('HEALTH')),
+    ['KUBE-HEALTH-CHECK-NODE-PORT 31000'],
+  ],
   'source ranges: whole addresses, all addresses, and what has bits of a host': [
     () => compiled({ ...balancer, targets: [there], sources: ['192.0.2.77/32', '0.0.0.0/0', '10.9.9.9/12'] }).slice(3),
     [

@@ -73,6 +73,7 @@ export function compileRoute(route: Route, place: Place, mark: number | undefine
     if (!isNodePort && !place.hostAddresses.has(ip)) add('KUBE-IPVS-IPS', ip);
   }
   if (isNodePort) add(masqueradeSet(route), String(port));
+  if (route.healthPort !== undefined) add('KUBE-HEALTH-CHECK-NODE-PORT', String(route.healthPort));
   if (route.outside && route.outside.verdict !== 'drop' && mark !== undefined && ips.length > 0) {
     const key = `-f ${mark}${family === 'IPv4' ? '' : ' -6'}`;
     // Persistence of a server by mark would lead to the port that the client asked for, not to the endpoint's.

@@ -159,6 +159,10 @@ function filterChains(rules: TrafficRules): readonly PacketChain[] {
       ...served.map((role) => rule(inSet(family, role), '-j RETURN')),
       rule(`! -p ${icmp} ${inSet(family, 'KUBE-IPVS-IPS', 'dst')}`, `-j REJECT --reject-with ${reject}`),
     ]),
+    // Balancers get in whatever else the host's firewall refuses.
+    own('filter', 'KUBE-NODE-PORT', [
+      rule(`-p tcp ${inSet(family, 'KUBE-HEALTH-CHECK-NODE-PORT', 'dst')}`, '-j ACCEPT'),
+    ]),
     // Answers of endpoints are forwarded, and many hosts let nothing be: Docker, for one, has DROP for its policy.
     own('filter', 'KEELSON-IPVS-FORWARD', [rule('-m conntrack --ctstate RELATED,ESTABLISHED', '-j ACCEPT')]),
     jump('filter', 'FORWARD', [rule('', '-j KEELSON-IPVS-FORWARD')]),
@@ -166,6 +170,7 @@ function filterChains(rules: TrafficRules): readonly PacketChain[] {
       // Whoever routes loopback addresses for node ports must not let neighbours reach what listens there.
       ...(rules.localhostNodePorts && family === 'IPv4' ? [martians] : []),
       rule(isNew, '-j KUBE-IPVS-FILTER'),
+      rule(isNew, '-j KUBE-NODE-PORT'),
     ]),
   ];
 }

@@ -20,6 +20,7 @@ export const setRoles = [
   'KUBE-NODE-PORT-LOCAL-TCP',
   'KUBE-NODE-PORT-LOCAL-UDP',
   'KUBE-NODE-PORT-LOCAL-SCTP',
+  'KUBE-HEALTH-CHECK-NODE-PORT',
   'KEELSON-DROP',
   'KEELSON-OUTSIDE',
   'KEELSON-OUTSIDE-DROP',
@@ -38,8 +39,12 @@ export const setName = (role: SetRole, family: IpFamily): string =>
 export const createSet = (role: SetRole, family: IpFamily): string =>
   `create ${setName(role, family)} ${typeOf(role, family)}`;
 
+/** Whether a set is of ports alone, whatever the address. */
+const isOfPorts = (role: SetRole): boolean =>
+  role.startsWith('KUBE-NODE-PORT-') || role === 'KUBE-HEALTH-CHECK-NODE-PORT';
+
 function typeOf(role: SetRole, family: IpFamily): string {
-  if (role.startsWith('KUBE-NODE-PORT-')) return 'bitmap:port range 0-65535';
+  if (isOfPorts(role)) return 'bitmap:port range 0-65535';
   const options = `family ${family === 'IPv4' ? 'inet' : 'inet6'} maxelem ${maxElements}`;
   switch (role) {
     case 'KUBE-IPVS-IPS':
