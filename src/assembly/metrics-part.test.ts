@@ -7,7 +7,7 @@ import { silentLog } from '../lib/log.ts';
 import type { Registry } from '../lib/metrics.ts';
 import { healthAnswers } from '../proxy/proxy-answers.ts';
 import { ProxyHealth } from '../proxy/proxy-health.ts';
-import { iptablesMetrics, pendingChanges, syncFailures } from '../proxy/proxy-metrics.ts';
+import { iptablesMetrics, noLocalEndpoints, pendingChanges, syncFailures } from '../proxy/proxy-metrics.ts';
 import { HttpMetrics } from '../server/http-metrics.ts';
 import { sampleOf } from '../testing/sample-of.ts';
 import { buildAllMetrics, readAtScrape, type WatchedParts } from './metrics-part.ts';
@@ -99,6 +99,7 @@ test('what the recording did not happen to see', () => {
 test("the proxy's metrics", () => {
   const { proxy } = build();
   pendingChanges(proxy, () => ({ services: 0, endpoints: 0 }));
+  noLocalEndpoints(proxy, () => [{ family: 'IPv4', internal: 0, external: 1 }]);
   for (const mode of ['nftables', 'iptables'] as const) syncFailures(proxy, mode);
   iptablesMetrics(proxy);
   const clock = new FakeClock();
@@ -122,6 +123,7 @@ test("the proxy's metrics", () => {
     'kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds gauge ip_family',
     'kubeproxy_sync_proxy_rules_last_timestamp_seconds gauge ip_family',
     'kubeproxy_sync_proxy_rules_nftables_sync_failures_total counter ip_family',
+    'kubeproxy_sync_proxy_rules_no_local_endpoints_total gauge ip_family,traffic_policy',
     'kubeproxy_sync_proxy_rules_service_changes_pending gauge ',
     'kubeproxy_sync_proxy_rules_service_changes_total counter ',
   ]);

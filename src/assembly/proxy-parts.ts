@@ -13,7 +13,7 @@ import { ModeSwitch } from '../proxy/mode-switch.ts';
 import { Proxier } from '../proxy/proxier.ts';
 import { ProxyHealth } from '../proxy/proxy-health.ts';
 import type { BackendMetrics } from '../proxy/proxy-metrics.ts';
-import { iptablesMetrics, pendingChanges, syncFailures } from '../proxy/proxy-metrics.ts';
+import { iptablesMetrics, noLocalEndpoints, pendingChanges, syncFailures } from '../proxy/proxy-metrics.ts';
 import { HealthCheckPorts } from './health-check-ports.ts';
 import type { Metrics } from './metrics-part.ts';
 import { proxierSettings } from './proxier-settings.ts';
@@ -78,6 +78,7 @@ export async function buildProxyParts(input: ProxyPartsInput): Promise<ProxyPart
     ...{ health, log },
   });
   pendingChanges(metrics.proxy, () => proxier.pending);
+  noLocalEndpoints(metrics.proxy, () => proxier.noLocalEndpoints());
   const carried = Promise.all(proxiers.map((one) => one.synced));
   const run = async (signal: AbortSignal) => {
     const nodeChanged = () => {

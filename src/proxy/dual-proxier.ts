@@ -47,6 +47,11 @@ export class DualProxier {
     return this.#all.some((one) => one.isLocalEndpoint(key));
   }
 
+  /** Of each family, as `Proxier.noLocalEndpoints`. */
+  noLocalEndpoints(): readonly Proxier['noLocalEndpoints'][] {
+    return this.#all.map((one) => one.noLocalEndpoints);
+  }
+
   /** By Service: the ports that load balancers ask; a dual-stack Service has one. */
   healthChecks(): ReadonlyMap<string, HealthCheck> {
     return new Map(this.#all.flatMap((one) => [...one.healthChecks]));

@@ -16,6 +16,8 @@ import { ConntrackCleaner } from './conntrack.ts';
 import type { HealthCheck } from './health-checks.ts';
 import { KnownServices } from './known-services.ts';
 import { NftBackend } from './nftables/nft-backend.ts';
+import type { NoLocalEndpoints } from './no-local-endpoints.ts';
+import { countNoLocalEndpoints } from './no-local-endpoints.ts';
 import type { NodeFacts, TrafficConfig } from './node-facts.ts';
 import { detectLocal, lacksPrimary, nodeFactsOf, nodePortRanges } from './node-facts.ts';
 import type { ProxyHealth } from './proxy-health.ts';
@@ -242,6 +244,11 @@ export class Proxier {
   /** How many changes the kernel does not have yet. */
   get pending(): { readonly services: number; readonly endpoints: number } {
     return this.#known.pending;
+  }
+
+  /** What the metric of this name tells; walks all routes. */
+  get noLocalEndpoints(): NoLocalEndpoints & { readonly family: IpFamily } {
+    return { family: this.#family, ...countNoLocalEndpoints(this.#known.routes) };
   }
 
   /** Whether all objects are known, and routed once: before that nothing can be said of them. */

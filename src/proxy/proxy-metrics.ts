@@ -1,6 +1,7 @@
 import type { Clock } from '../lib/clock.ts';
 import { type Counter, exponentialBuckets, type Gauge, type Histogram, type Registry } from '../lib/metrics.ts';
 import type { ProxyMode } from './backend.ts';
+import type { NoLocalEndpoints } from './no-local-endpoints.ts';
 import type { IpFamily } from './read-service.ts';
 
 /** What the proxy says of its own work. The label of all but the changes is the address family. */
@@ -145,6 +146,21 @@ export function pendingChanges(registry: Registry, pending: () => { services: nu
       emit(metric('endpoints'), endpoints);
     },
   );
+}
+
+/** Service ports whose policy wants an endpoint on this node, and that have theirs elsewhere. Read when it is asked for. */
+export function noLocalEndpoints(
+  registry: Registry,
+  read: () => readonly (NoLocalEndpoints & { readonly family: IpFamily })[],
+): void {
+  const name = 'kubeproxy_sync_proxy_rules_no_local_endpoints_total';
+  const help = 'Services with a Local traffic policy and no endpoints on this node.';
+  registry.collect([{ name, type: 'gauge', help, labels: ['ip_family', 'traffic_policy'] }], (emit) => {
+    for (const { family, internal, external } of read()) {
+      emit(name, internal, family, 'internal');
+      emit(name, external, family, 'external');
+    }
+  });
 }
 
 /** Fine below a minute, coarser up to five. */
