@@ -1,3 +1,5 @@
+import type { ServiceInfo } from './read-service.ts';
+
 /** A Service whose load balancers ask this node whether it has endpoints of its own. */
 export interface HealthCheck {
   readonly namespace: string;
@@ -5,6 +7,27 @@ export interface HealthCheck {
   readonly port: number;
   /** RFC 3339, '' when unknown. Of Services that want the same port the oldest has it. */
   readonly createdAt: string;
+}
+
+/** Those of all Services that are known. */
+export class HealthChecks {
+  readonly #all = new Map<string, HealthCheck>();
+
+  get all(): ReadonlyMap<string, HealthCheck> {
+    return this.#all;
+  }
+
+  /** Takes a Service as it is now (undefined: gone); returns whether that changes anything here. */
+  note(key: string, service: ServiceInfo | undefined): boolean {
+    const port = service?.healthCheckNodePort;
+    const known = this.#all.get(key);
+    if (known?.port === port && known?.createdAt === (port && service?.createdAt)) return false;
+    if (service && port !== undefined) {
+      const { namespace, name, createdAt } = service;
+      this.#all.set(key, { namespace, name, port, createdAt });
+    } else this.#all.delete(key);
+    return true;
+  }
 }
 
 export interface HealthCheckAnswer {

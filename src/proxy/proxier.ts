@@ -14,6 +14,7 @@ import { CatchUp } from './catch-up.ts';
 import { Complaints } from './complaints.ts';
 import { ConntrackCleaner } from './conntrack.ts';
 import type { HealthCheck } from './health-checks.ts';
+import { HealthChecks } from './health-checks.ts';
 import { KnownServices } from './known-services.ts';
 import { NftBackend } from './nftables/nft-backend.ts';
 import type { NoLocalEndpoints } from './no-local-endpoints.ts';
@@ -23,7 +24,7 @@ import { detectLocal, lacksPrimary, nodeFactsOf, nodePortRanges } from './node-f
 import type { ProxyHealth } from './proxy-health.ts';
 import type { ProxyMetrics } from './proxy-metrics.ts';
 import { measureSync } from './proxy-metrics.ts';
-import type { IpFamily, ServiceInfo } from './read-service.ts';
+import type { IpFamily } from './read-service.ts';
 import { canonicalIp, readService } from './read-service.ts';
 import { readSlice } from './read-slice.ts';
 import { routeLoopback } from './route-loopback.ts';
@@ -97,7 +98,7 @@ export class Proxier {
   readonly #health: ProxyHealth | undefined;
   readonly #triggers: TriggerTimes;
   readonly #markSynced: () => void;
-  readonly #healthChecks = new Map<string, HealthCheck>();
+  readonly #healthChecks = new HealthChecks();
   readonly #healthChecksChanged: () => void;
   #stale: StaleFlows[] = [];
   readonly #gate: StartGate;
@@ -157,7 +158,7 @@ export class Proxier {
     const read = service ? readService(service, this.#family) : undefined;
     this.#complaints.ofObject(this.#family, 'Service', key, read?.problems);
     this.#metrics?.serviceChanges.inc();
-    this.#noteHealthCheck(key, read?.service);
+    if (this.#healthChecks.note(key, read?.service)) this.#healthChecksChanged();
     const isNew = this.#gate.isTold && !this.#known.isKnown(key);
     if (!this.#known.updateService(key, read?.service)) return;
     if (isNew) this.#queueSoon();
@@ -220,7 +221,7 @@ export class Proxier {
 
   /** By Service: the ports that load balancers ask. */
   get healthChecks(): ReadonlyMap<string, HealthCheck> {
-    return this.#healthChecks;
+    return this.#healthChecks.all;
   }
 
   /** How many ready endpoints a Service has on this node. */
@@ -369,17 +370,6 @@ export class Proxier {
       nodePortAddresses: nodePortRanges(nodePortAddresses, this.#facts, this.#family),
       localhostNodePorts: localhostNodePorts && this.#family === 'IPv4',
     };
-  }
-
-  #noteHealthCheck(key: string, service: ServiceInfo | undefined): void {
-    const port = service?.healthCheckNodePort;
-    const known = this.#healthChecks.get(key);
-    if (known?.port === port && known?.createdAt === (port && service?.createdAt)) return;
-    if (service && port !== undefined) {
-      const { namespace, name, createdAt } = service;
-      this.#healthChecks.set(key, { namespace, name, port, createdAt });
-    } else this.#healthChecks.delete(key);
-    this.#healthChecksChanged();
   }
 
   /** A new Service's endpoints come by another stream, most often at once: one sync does for both. */
