@@ -44,7 +44,8 @@ export interface DesiredChanges {
 /**
  * Transactions that lead from the committed state to the desired one, none when nothing differs. Each is worked out
  * when it is asked for, from the state as it is then: the caller runs one, commits it, and asks for the next.
- * A frontend is never split over two, so no packet sees a hole. `maxWrites` elements in one, a frontend more at most;
+ * A frontend is never split over two, so no packet sees a hole. `maxWrites` elements and rules in one, a frontend more at
+ * most;
  * only a table of an older layout is replaced in a single transaction of any size, for the same reason.
  */
 export function* planTransactions(
@@ -60,13 +61,13 @@ export function* planTransactions(
   for (const [ip, wanted] of desired.hairpins) {
     if (!wanted) removals.push(ip);
     else plan.setHairpin(ip, true);
-    if (plan.writes < limit) continue;
+    if (plan.size < limit) continue;
     yield plan.finish();
     plan = new Plan(state, options);
   }
   for (const [element, frontend] of desired.frontends) {
     plan.setFrontend(element, frontend);
-    if (plan.writes < limit) continue;
+    if (plan.size < limit) continue;
     yield plan.finish();
     plan = new Plan(state, options);
   }
@@ -117,8 +118,8 @@ class Plan {
     if (this.#replaces) this.#script.recreateTable(state.layout === 'foreign');
   }
 
-  get writes(): number {
-    return this.#script.writes;
+  get size(): number {
+    return this.#script.size;
   }
 
   get isEmpty(): boolean {

@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { DesiredFrontend } from './compile.ts';
+import { frontendElement } from './compile.ts';
+import { commit, planTransactions } from './diff.ts';
 import { isKeepChain, keepChainName, keepChainsOf, keepRules } from './keep-chain.ts';
+import type { RulesetOptions } from './ruleset.ts';
+import { emptyState } from './table-state.ts';
 
 const endpoints = ['10.244.0.5 . 8080', '10.244.1.7 . 8080'];
 const affinity = { servicePort: 'd/web http', seconds: 60 };
@@ -61,4 +65,27 @@ test('clients are kept where there is affinity and somebody to keep them with', 
     pick: undefined,
     outside: undefined,
   });
+});
+
+test('rules of clients count for the size of a transaction', () => {
+  const state = emptyState();
+  const all = Array.from({ length: 40 }, (_, n): readonly [string, DesiredFrontend] => {
+    const id = { ip: `10.96.0.${n}`, proto: 'tcp', port: 80 } as const;
+    const affinity = { servicePort: `d/s${n} http`, seconds: 60 };
+    return [frontendElement(id), { ...frontend, id, affinity }];
+  });
+  const options: RulesetOptions = {
+    ...({ family: 'ip', table: 'keelson', masqueradeAll: false, local: undefined } as const),
+    ...{ nodePortAddresses: [], localhostNodePorts: false, masqueradeBit: 14 },
+  };
+  const rules: number[] = [];
+  for (const one of planTransactions(state, { frontends: all, hairpins: [] }, options, 30)) {
+    rules.push(one.script.match(/^add rule \S+ \S+ keep-/gm)?.length ?? 0);
+    commit(state, one);
+  }
+  assert.equal(
+    rules.reduce((sum, count) => sum + count),
+    40 * 5,
+  );
+  assert.ok(Math.max(...rules) <= 30, `${rules}`);
 });

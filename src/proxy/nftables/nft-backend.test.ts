@@ -104,6 +104,48 @@ test('what another program does while the table is read is repaired too', async 
   assert.equal(nft.dump(), wanted);
 });
 
+const notes = 'element ip keelson affinity-tcp { 10.244.0.9 . 7 }';
+const noteOne = (nft: FakeNft) => nft.run('nft', ['-f', '-'], { signal: never, timeoutMs: 1, input: `add ${notes}\n` });
+
+/** A life of keelson with one Service. */
+function lifeOf(exec: Exec, spec: object): Proxier {
+  const settings = { masqueradeAll: false, clusterCidrs: [], masqueradeBit: 14, nodeName: 'here' };
+  const proxier = new Proxier({ ...settings, exec, clock: new FakeClock(), log: silentLog });
+  proxier.onServiceChange('d/web', {
+    metadata: { name: 'web' },
+    spec: { clusterIP: '10.96.0.1', ports: [port], ...spec },
+  });
+  proxier.sourcesSynced();
+  return proxier;
+}
+
+for (const sessionAffinity of ['ClientIP', 'None']) {
+  test(`clients that were to be forgotten when keelson was killed are forgotten at the next start: ${sessionAffinity}`, async () => {
+    const nft = new FakeNft();
+    await lifeOf(nft, { sessionAffinity }).syncOnce('change', never);
+    const wanted = nft.dump();
+    await noteOne(nft);
+    await lifeOf(nft, { sessionAffinity }).syncOnce('change', never);
+    assert.equal(nft.dump(), wanted);
+  });
+}
+
+test('where nobody can tell who is kept, all are forgotten', async () => {
+  const nft = new FakeNft();
+  const strange: Exec = {
+    run: async (file, args, options) => {
+      const result = await nft.run(file, args, options);
+      const isOfNotes = args.join(' ').startsWith('-j list set');
+      return isOfNotes ? { ...result, stdout: result.stdout.replaceAll('"concat"', '"joined"') } : result;
+    },
+  };
+  await lifeOf(nft, {}).syncOnce('change', never);
+  const wanted = nft.dump();
+  await noteOne(nft);
+  await lifeOf(strange, {}).syncOnce('change', never);
+  assert.equal(nft.dump(), wanted);
+});
+
 for (const [sentence, meanwhile, readings] of [
   ['is read once, while objects are listed', undefined, 1],
   ['is read again when somebody has changed it meanwhile', 'flush chain ip keelson prerouting\n', 2],

@@ -148,7 +148,8 @@ export class NftBackend implements Backend {
     const desired = isFull ? everything(routes, state) : changesOf(routes, changed.frontends, changedTargets);
     let writes = 0;
     let transactions = 0;
-    let forgets = !known && [...state.frontends.values()].some(keepsClients);
+    // Notes may have been left by a run that was ended before it dropped them, or come since the table was read ahead.
+    let forgets = !known && (state.hadNotes || [...state.frontends.values()].some(keepsClients));
     for (const transaction of planTransactions(state, desired, options, this.#maxWrites)) {
       await table.run(transaction, signal);
       commit(state, transaction);

@@ -84,12 +84,13 @@ export interface Note {
   readonly endpoint: number;
 }
 
-/** The elements in the output of `nft -j list set` for a set of affinities. */
+/** The elements in the output of `nft -j list set` for a set of affinities; throws on what is no note. */
 export function readNotes(json: string): readonly Note[] {
   return listOf(objectOf(JSON.parse(json) as Json)['nftables']).flatMap((item) =>
     listOf(objectOf(objectOf(item)['set'])['elem']).map((element) => {
       const [client, endpoint] = fieldsOf(element);
-      return { client: String(client), endpoint: Number(endpoint) };
+      if (!isAddress(client) || typeof endpoint !== 'number') throw new Error('an element is no note');
+      return { client, endpoint };
     }),
   );
 }
@@ -131,9 +132,13 @@ function readElements(
 ): void {
   const name = String(set['name']);
   state.sets.add(name);
-  if (kernelsOwn.has(name)) return;
   const [list] = listOf(set['elem']);
-  for (const item of elementsOf(lists[Number(list)] ?? [])) {
+  const pieces = lists[Number(list)] ?? [];
+  if (kernelsOwn.has(name)) {
+    state.hadNotes ||= pieces.some((piece) => piece.trim() !== '');
+    return;
+  }
+  for (const item of elementsOf(pieces)) {
     const [key, value] = set['map'] === undefined ? [item as Json, null] : (listOf(item as Json) as [Json, Json]);
     const fields = fieldsOf(key);
     if (!place(state, drafts, name, fields, value)) state.strays.push({ set: name, element: fields.join(' . ') });

@@ -20,6 +20,8 @@ export interface TableState {
   readonly hairpins: Set<string>;
   /** Elements that fit nowhere in this model; they shall go. */
   readonly strays: StrayElement[];
+  /** Whether any client was noted for an endpoint when the table was read. */
+  hadNotes: boolean;
 }
 
 export interface ChainState {
@@ -57,6 +59,7 @@ export const emptyState = (): TableState => ({
   picks: new Map(),
   hairpins: new Set(),
   strays: [],
+  hadNotes: false,
 });
 
 /** Sets or removes one frontend and keeps the count of what leads where. */

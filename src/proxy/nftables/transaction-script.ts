@@ -21,6 +21,11 @@ export class TransactionScript {
     return this.#writes;
   }
 
+  /** Elements and rules: what the kernel takes its time for. */
+  get size(): number {
+    return this.#writes + this.#rules.length;
+  }
+
   get isEmpty(): boolean {
     return this.#writes === 0 && !this.changesRules;
   }
