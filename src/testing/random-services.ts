@@ -5,6 +5,7 @@ import type { Service, ServiceSpec } from '../api/core-v1.ts';
 import type { EndpointSlice } from '../api/discovery-v1.ts';
 import { serviceNameLabel } from '../api/discovery-v1.ts';
 import type { Proxier } from '../proxy/proxier.ts';
+import type { IpFamily } from '../proxy/read-service.ts';
 import type { Withdrawn } from '../proxy/withdraw.ts';
 import { randomOf } from './random.ts';
 
@@ -27,11 +28,13 @@ export class RandomCluster {
   readonly services = new Map<string, Service>();
   readonly slices = new Map<string, EndpointSlice>();
   readonly #random: Random;
+  readonly #family: IpFamily;
   #withdrawn: Withdrawn = new Map();
   #zone = 0;
 
-  constructor(random: Random) {
+  constructor(random: Random, family: IpFamily = 'IPv4') {
     this.#random = random;
+    this.#family = family;
   }
 
   /** Everything, as a proxier hears it that has just started. */
@@ -47,10 +50,11 @@ export class RandomCluster {
   change(proxier: Proxier, name = `s${this.#random(6)}`): void {
     const random = this.#random;
     const what = random(10);
-    if (what < 4) this.#setService(proxier, `d/${name}`, random(4) > 0 ? randomService(name, random) : undefined);
-    else if (what < 8) this.#setSlice(proxier, `d/${name}-1`, randomSlice(name, random));
+    if (what < 4)
+      this.#setService(proxier, `d/${name}`, random(4) > 0 ? this.#by(randomService(name, random)) : undefined);
+    else if (what < 8) this.#setSlice(proxier, `d/${name}-1`, this.#by(randomSlice(name, random)));
     else if (what < 9) {
-      this.#withdrawn = new Map([[`10.244.0.${random(8)}`, random(2) === 0 ? 'unready' : 'terminating']]);
+      this.#withdrawn = new Map([[this.#by(`10.244.0.${random(8)}`), random(2) === 0 ? 'unready' : 'terminating']]);
       proxier.onWithdrawn(this.#withdrawn);
     } else {
       this.#zone = random(2);
@@ -63,6 +67,10 @@ export class RandomCluster {
     const oldest = (keys: Iterable<string>) => [...keys].slice(0, -count);
     for (const key of oldest(this.services.keys())) this.#setService(proxier, key, undefined);
     for (const key of oldest(this.slices.keys())) this.#setSlice(proxier, key, undefined);
+  }
+
+  #by<T>(objects: T): T {
+    return this.#family === 'IPv4' ? objects : byIpv6(objects);
   }
 
   #setService(proxier: Proxier, key: string, service: Service | undefined): void {
@@ -85,9 +93,10 @@ export class RandomCluster {
 export async function checkSequence<R extends RandomRig>(
   seed: number,
   newRig: () => R,
+  family?: IpFamily,
 ): Promise<{ readonly rig: R; readonly cluster: RandomCluster }> {
   const random = randomOf(seed);
-  const cluster = new RandomCluster(random);
+  const cluster = new RandomCluster(random, family);
   const rig = newRig();
   let proxier = rig.start();
   cluster.tell(proxier);
@@ -158,6 +167,19 @@ async function settle(rig: RandomRig, proxier: Proxier): Promise<void> {
 }
 
 const sync = (proxier: Proxier): Promise<void> => proxier.syncOnce('change', new AbortController().signal);
+
+/** The same with addresses of IPv6: `fd00::af4:5` for 10.244.0.5. */
+function byIpv6<T>(objects: T): T {
+  const text = JSON.stringify(objects).replaceAll(
+    /\b(\d+)\.(\d+)\.(\d+)\.(\d+)(?:\/(\d+))?\b/g,
+    (_, a: string, b: string, c: string, d: string, bits?: string) => {
+      if (bits === '0') return '::/0';
+      const group = (high: string, low: string) => (Number(high) * 256 + Number(low)).toString(16);
+      return `fd00::${group(a, b)}:${group(c, d)}${bits === undefined ? '' : `/${96 + Number(bits)}`}`;
+    },
+  );
+  return JSON.parse(text.replaceAll('"IPv4"', '"IPv6"')) as T;
+}
 
 const nodeIn = (zone: number) => ({
   metadata: { name: 'here', labels: { 'topology.kubernetes.io/zone': `zone-${zone}` } },

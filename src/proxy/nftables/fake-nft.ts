@@ -48,6 +48,22 @@ export class FakeNft implements Exec {
     this.#failures.push({ stderr, applied });
   }
 
+  /** A client is noted for every endpoint that rules may note it for, as connections of it would be. */
+  noteEverywhere(client: string): void {
+    const next = [...this.#ruleset].map(([key, { chains, sets }]): [string, FakeTable] => {
+      const noted = new Map(sets);
+      const texts = [...chains.values()].flatMap(({ rules }) => rules.map((rule) => rule.text));
+      for (const text of texts) {
+        const [, name = '', number] = /update @(affinity-\w+) \{ .*? offset (\d+) /.exec(text) ?? [];
+        const set = noted.get(name);
+        const note = `${client} . ${number}`;
+        if (set) noted.set(name, { ...set, elements: new Map(set.elements).set(note, undefined) });
+      }
+      return [key, { chains, sets: noted }];
+    });
+    this.#ruleset = new Map(next);
+  }
+
   table(family: string, name: string): FakeTable | undefined {
     return this.#ruleset.get(`${family} ${name}`);
   }
