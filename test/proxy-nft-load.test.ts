@@ -8,6 +8,7 @@ import { systemClock } from '../src/lib/clock.ts';
 import { silentLog } from '../src/lib/log.ts';
 import { NftBackend } from '../src/proxy/nftables/nft-backend.ts';
 import { Proxier } from '../src/proxy/proxier.ts';
+import type { IpFamily } from '../src/proxy/read-service.ts';
 import { Lab } from './proxy-lab.ts';
 
 /** What the kernel holds after loads of unusual kinds. */
@@ -27,56 +28,69 @@ const service = (ip: string, more: object = {}): Service => ({
 });
 const slice = (name: string, ips: readonly string[]): EndpointSlice => ({
   metadata: { name: `${name}-1`, namespace: 'd', labels: { [serviceNameLabel]: name } },
-  addressType: 'IPv4',
+  addressType: ips[0]?.includes(':') ? 'IPv6' : 'IPv4',
   endpoints: ips.map((ip) => ({ addresses: [ip], nodeName: 'node' })),
   ports: [{ ...port, port: 8080 }],
 });
 
-function newProxier(exec: Exec, maxWrites?: number): Proxier {
-  const settings = { masqueradeAll: false, clusterCidrs: ['10.244.0.0/16'], masqueradeBit: 14, nodeName: 'node' };
+function newProxier(exec: Exec, maxWrites?: number, family: IpFamily = 'IPv4'): Proxier {
+  const clusterCidrs = [family === 'IPv4' ? '10.244.0.0/16' : 'fd00:244::/32'];
+  const settings = { masqueradeAll: false, clusterCidrs, masqueradeBit: 14, nodeName: 'node', family };
   const backend = new NftBackend({ exec, log: silentLog, ...(maxWrites === undefined ? {} : { maxWrites }) });
   return new Proxier({ ...settings, exec, clock: systemClock, log: silentLog, backend });
 }
 
-/** Five Services of different kinds, one of them without endpoints. */
-function tellFive(proxier: Proxier): void {
-  for (let i = 0; i < 5; i++) {
-    const more = i === 2 ? { sessionAffinity: 'ClientIP' } : i === 3 ? { externalIPs: ['198.51.100.3'] } : {};
-    proxier.onServiceChange(`d/s${i}`, service(`10.96.0.${i}`, more));
-    const ips = Array.from({ length: i }, (_, n) => `10.244.${i}.${n}`);
+/** Six Services of different kinds, one of them without endpoints. */
+function tellSix(proxier: Proxier, family: IpFamily): void {
+  const [vip, pod, external] =
+    family === 'IPv4' ? ['10.96.0.', '10.244.', '198.51.100.3'] : ['fd00:96::', 'fd00:244::', 'fd00:e::3'];
+  const separator = family === 'IPv4' ? '.' : ':';
+  const sticky = { sessionAffinity: 'ClientIP' };
+  const local = { externalTrafficPolicy: 'Local', sessionAffinity: 'ClientIP' };
+  const externalIPs = [external];
+  const kinds = [{}, {}, sticky, { externalIPs }, {}, { ...local, externalIPs }];
+  for (const [i, more] of kinds.entries()) {
+    proxier.onServiceChange(`d/s${i}`, service(`${vip}${i + 1}`, more));
+    const ips = Array.from({ length: i }, (_, n) => `${pod}${i}${separator}${n + 1}`);
     proxier.onSliceChange(`d/s${i}-1`, slice(`s${i}`, ips));
   }
   proxier.sourcesSynced();
 }
 
-test('a load that is cut off between any two transactions is completed by the next start', async () => {
-  const whole = newProxier(lab.exec);
-  tellFive(whole);
-  await whole.syncOnce('change', never);
-  const wanted = linesOf(await lab.node('nft list table ip keelson'));
-  let cuts = 0;
-  for (let isCut = true; isCut; cuts++) {
-    await lab.node('nft flush ruleset');
-    isCut = false;
-    let written = 0;
-    const dying: Exec = {
-      run: (file, args, options) => {
-        if (args.join(' ') === '-f -') written += 1;
-        if (written <= cuts) return lab.exec.run(file, args, options);
-        isCut = true;
-        throw new Error('killed');
-      },
-    };
-    const first = newProxier(dying, 2);
-    tellFive(first);
-    await first.syncOnce('change', never).catch(() => {});
-    const next = newProxier(lab.exec, 2);
-    tellFive(next);
-    await next.syncOnce('change', never);
-    assert.deepEqual(linesOf(await lab.node('nft list table ip keelson')), wanted, `cut after ${cuts}`);
-  }
-  assert.ok(cuts > 5, `only ${cuts} transactions`);
-});
+for (const [family, table] of [
+  ['IPv4', 'ip'],
+  ['IPv6', 'ip6'],
+] as const) {
+  test(`${family}: a load that is cut off between any two transactions is completed by the next start`, async () => {
+    const listed = async () => linesOf(await lab.node(`nft list table ${table} keelson`));
+    const whole = newProxier(lab.exec, undefined, family);
+    tellSix(whole, family);
+    await whole.syncOnce('change', never);
+    const wanted = await listed();
+    let cuts = 0;
+    for (let isCut = true; isCut; cuts++) {
+      await lab.node('nft flush ruleset');
+      isCut = false;
+      let written = 0;
+      const dying: Exec = {
+        run: (file, args, options) => {
+          if (args.join(' ') === '-f -') written += 1;
+          if (written <= cuts) return lab.exec.run(file, args, options);
+          isCut = true;
+          throw new Error('killed');
+        },
+      };
+      const first = newProxier(dying, 2, family);
+      tellSix(first, family);
+      await first.syncOnce('change', never).catch(() => {});
+      const next = newProxier(lab.exec, 2, family);
+      tellSix(next, family);
+      await next.syncOnce('change', never);
+      assert.deepEqual(await listed(), wanted, `cut after ${cuts}`);
+    }
+    assert.ok(cuts > 5, `only ${cuts} transactions`);
+  });
+}
 
 test('a Service of 5,000 endpoints is carried, and loses one with few writes', async () => {
   const ips = Array.from({ length: 5_000 }, (_, i) => `10.244.${i >> 8}.${i & 255}`);
