@@ -192,10 +192,13 @@ function randomService(name: string, random: Random): Service {
   // With its port 30000 the node's own address is asked for as a node port too.
   const external = ['192.0.2.1', '198.51.100.1', '198.51.100.2', '198.51.100.3'][random(4)] ?? '';
   const ranges = [`192.0.2.${random(2)}/32`, '10.0.0.0/8', '0.0.0.0/0'].slice(random(3), 1 + random(3));
+  const creationTimestamp = `2026-01-01T00:00:0${random(9)}Z`;
+  const host = random(6);
   return {
-    metadata: { name, namespace: 'd', creationTimestamp: `2026-01-01T00:00:0${random(9)}Z` },
+    metadata: { name, namespace: 'd', creationTimestamp },
     spec: {
-      clusterIP: `10.96.0.${random(6)}`,
+      ...{ type: 'LoadBalancer', healthCheckNodePort: 31_000 + (host % 3) },
+      clusterIP: `10.96.0.${host}`,
       ports: [
         { name: 'web', port: random(3) === 0 ? 30_000 : 80, ...nodePort },
         { name: '', port: 53, protocol: 'UDP', ...nodePort },
