@@ -4,6 +4,7 @@ import type { Exec } from '../../host/exec.ts';
 import { FakeClock } from '../../lib/fake-clock.ts';
 import type { Log } from '../../lib/log.ts';
 import { silentLog } from '../../lib/log.ts';
+import { tracePacket } from '../../testing/packet-tracer.ts';
 import { Proxier } from '../proxier.ts';
 import { FakeNft } from './fake-nft.ts';
 import { NftBackend } from './nft-backend.ts';
@@ -112,7 +113,7 @@ function lifeOf(exec: Exec, spec: object): Proxier {
   const settings = { masqueradeAll: false, clusterCidrs: [], masqueradeBit: 14, nodeName: 'here' };
   const proxier = new Proxier({ ...settings, exec, clock: new FakeClock(), log: silentLog });
   proxier.onServiceChange('d/web', {
-    metadata: { name: 'web' },
+    metadata: { name: 'web', namespace: 'd' },
     spec: { clusterIP: '10.96.0.1', ports: [port], ...spec },
   });
   proxier.sourcesSynced();
@@ -184,3 +185,37 @@ for (const [sentence, meanwhile, readings] of [
     assert.equal(nft.scripts.length > written, meanwhile !== undefined);
   });
 }
+
+test('an address of a Service goes before a node port of another, where it is the node’s own', async () => {
+  const nft = new FakeNft();
+  const proxier = lifeOf(nft, { externalIPs: ['192.0.2.1'], ports: [{ ...port, port: 30_080 }] });
+  proxier.onServiceChange('d/other', {
+    metadata: { name: 'other', namespace: 'd' },
+    spec: { clusterIP: '10.96.0.2', externalTrafficPolicy: 'Local', ports: [{ ...port, nodePort: 30_080 }] },
+  });
+  for (const [name, ip] of [
+    ['web', '10.244.0.1'],
+    ['other', '10.244.0.2'],
+  ] as const) {
+    proxier.onSliceChange(`d/${name}-1`, {
+      metadata: { name: `${name}-1`, namespace: 'd', labels: { 'kubernetes.io/service-name': name } },
+      addressType: 'IPv4',
+      endpoints: [{ addresses: [ip], nodeName: 'here' }],
+      ports: [{ name: 'web', port: 8080, protocol: 'TCP' }],
+    });
+  }
+  await proxier.syncOnce('change', never);
+  const table = nft.table('ip', 'keelson');
+  assert.ok(table);
+  const nodeAddresses = ['192.0.2.1'];
+  const packet = {
+    from: 'network',
+    source: '192.0.2.2',
+    destination: '192.0.2.1',
+    proto: 'tcp',
+    port: 30_080,
+  } as const;
+  const fate = tracePacket(table, { ...packet, nodeAddresses });
+  assert.match(JSON.stringify(fate), /10\.244\.0\.1 /);
+  assert.doesNotMatch(JSON.stringify(fate), /10\.244\.0\.2 /);
+});

@@ -98,7 +98,11 @@ export function staticChains(options: RulesetOptions): readonly ChainSpec[] {
   const base = (type: BaseChain['type'], hook: string, priority: number): BaseChain => ({ type, hook, priority });
   const onlyNew = (rules: readonly string[]) => rules.map((rule) => `ct state new ${rule}`);
   const outsider = notLocal(options);
-  const outside = lookup('outside').map((rule) => (outsider === '' ? rule : `${outsider} ${rule}`));
+  // What an address leads to goes before what the same port of the node does.
+  const outsideFirst = lookup('frontends').flatMap((rule, place) => {
+    const outside = lookup('outside')[place] ?? '';
+    return [outsider === '' ? outside : `${outsider} ${outside}`, rule];
+  });
   const sources = onlyNew(lookup('sources'));
   const noEndpoints = onlyNew(lookup('no-endpoints'));
   const filters: readonly (readonly [name: string, hook: string])[] = [
@@ -111,7 +115,7 @@ export function staticChains(options: RulesetOptions): readonly ChainSpec[] {
     { name: rejectChain, base: undefined, rules: ['reject'] },
     { name: 'sources-prerouting', base: base('filter', 'prerouting', -110), rules: sources },
     { name: 'sources-output', base: base('filter', 'output', -110), rules: sources },
-    { name: 'prerouting', base: base('nat', 'prerouting', -100), rules: [...outside, ...lookup('frontends')] },
+    { name: 'prerouting', base: base('nat', 'prerouting', -100), rules: outsideFirst },
     { name: 'output', base: base('nat', 'output', -100), rules: lookup('frontends') },
     {
       name: 'postrouting',
