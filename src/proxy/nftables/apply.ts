@@ -77,9 +77,10 @@ export class NftTable {
   /** Drops some of these notes, whether the kernel has dropped them meanwhile or not. */
   async dropNotes(proto: Proto, gone: readonly Note[], signal: AbortSignal): Promise<void> {
     const where = `element ${this.#options.family} ${this.#options.table} ${affinitySet(proto)}`;
-    const again = gone.map(({ client, endpoint }) => `add ${where} { ${client} . ${endpoint} timeout 1s }`);
-    const drop = gone.map(({ client, endpoint }) => `delete ${where} { ${client} . ${endpoint} }`);
-    await this.run({ script: `${[...again, ...drop].join('\n')}\n`, changesRules: false }, signal);
+    const notes = gone.map(({ client, endpoint }) => `${client} . ${endpoint}`);
+    const again = `add ${where} { ${notes.map((note) => `${note} timeout 1s`).join(', ')} }`;
+    const drop = `delete ${where} { ${notes.join(', ')} }`;
+    await this.run({ script: `${again}\n${drop}\n`, changesRules: false }, signal);
   }
 
   /** Drops all. */
