@@ -30,3 +30,16 @@ for (const [sentence, [name, portName]] of Object.entries(odd)) {
     for (const one of comments) assert.match(one, /^"[ !#-[\]-~]{1,255}"$/);
   });
 }
+
+test('ports of one name have one rule for health checks: a rule that is there twice would stay once', () => {
+  const tcp: Route = { ...named('a', ''), ...{ sources: undefined, outside: undefined, healthPort: 31_000 } };
+  const clusterIp: Route = { ...tcp, origin: { ...tcp.origin, kind: 'clusterIP' } };
+  const udp: Route = { ...clusterIp, frontend: { ip: '10.96.0.1', protocol: 'UDP', port: 53 } };
+  const rules = { family: 'IPv4', masqueradeAll: false, local: undefined } as const;
+  const { entries } = compileService([clusterIp, udp], rules);
+  const accepted = entries.filter(({ rule }) => rule.endsWith('--dport 31000 -j ACCEPT'));
+  assert.deepEqual(
+    accepted.map(({ table, chain }) => `${table} ${chain}`),
+    ['filter KUBE-NODEPORTS'],
+  );
+});

@@ -44,9 +44,11 @@ export type ServiceRules = Pick<TrafficRules, 'family' | 'masqueradeAll' | 'loca
 export function compileService(routes: readonly Route[], rules: ServiceRules): CompiledService {
   const ports = Map.groupBy(routes, ({ origin, frontend }) => `${origin.portName} ${frontend.protocol}`);
   const compiled = [...ports.values()].map((ofPort) => new PortCompiler(ofPort, rules).compile());
+  const entries = compiled.flatMap((port) => port.entries);
   return {
     chains: compiled.flatMap((port) => port.chains),
-    entries: compiled.flatMap((port) => port.entries),
+    // Ports of the same name, as two without any, let health checks in by the same rule, which is found only once.
+    entries: [...new Map(entries.map((entry) => [`${entry.table} ${entry.chain} ${entry.rule}`, entry])).values()],
   };
 }
 
