@@ -189,7 +189,7 @@ export class IpvsBackend implements Backend {
     { routes, rules, changed }: Wish,
     signal: AbortSignal,
   ): Promise<SyncOutcome> {
-    const steps = diffState(state, compiler.wished, compiler.update(routes, changed.frontends));
+    const steps = diffState(state, compiler.wished, compiler.update(routes, compiler.affected(changed.frontends)));
     await this.#kernel.write(stepScripts(steps, rules.family), '', signal);
     this.#commit(state, steps);
     const drained = await this.#removeDrained(state, signal);

@@ -78,8 +78,8 @@ export class IpvsKernel {
   }
 
   /**
-   * Each run goes on after what is refused, and so do the others, except that members leave only when all else is
-   * done; throws what was refused first.
+   * Each run goes on after what is refused, and so do the others, except that servers come only when the sets are as
+   * they should be, and members leave only when all else is done; throws what was refused first.
    */
   async write(scripts: StepScripts, rules: string, signal: AbortSignal): Promise<void> {
     const failures: unknown[] = [];
@@ -94,9 +94,10 @@ export class IpvsKernel {
     };
     const restoreSets = (input: string) => this.#run('ipset', ['-exist', 'restore'], signal, input);
     await attempt(scripts.sets, () => restoreSets(scripts.sets));
+    const { servers, addresses } = failures.length > 0 ? scripts.withoutSets() : scripts;
     await attempt(rules, () => this.writeRules(rules, signal));
-    await attempt(scripts.servers, () => this.writeServers(scripts.servers, signal));
-    await attempt(scripts.addresses, () => this.#run('ip', ['-force', '-batch', '-'], signal, scripts.addresses));
+    await attempt(servers, () => this.writeServers(servers, signal));
+    await attempt(addresses, () => this.#run('ip', ['-force', '-batch', '-'], signal, addresses));
     // Virtual servers are known for ours by the members that their frontends have.
     if (failures.length > 0) throw failures[0];
     if (scripts.leavingMembers !== '') await restoreSets(scripts.leavingMembers);

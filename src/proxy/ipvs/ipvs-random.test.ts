@@ -59,7 +59,7 @@ function comparable(kernel: FakeIpvs): readonly string[] {
     .sort();
 }
 
-for (let seed = 1; seed <= 25; seed++) {
+for (let seed = 1; seed <= 100; seed++) {
   test(`sequence ${seed} ends as a fresh start does`, async () => {
     const { rig, cluster } = await checkSequence(seed, newRig);
     const before = rig.kernel.written.length;

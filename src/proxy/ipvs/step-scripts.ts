@@ -18,9 +18,19 @@ export interface StepScripts {
   readonly addresses: string;
   /** For `ipset -exist restore`, after all else. */
   readonly leavingMembers: string;
+  /**
+   * What may be written although the sets could not: virtual servers that no set knows would be nobody's, and would
+   * stay for ever if their Services went next.
+   */
+  readonly withoutSets: () => Pick<StepScripts, 'servers' | 'addresses'>;
 }
 
 export function stepScripts(steps: readonly Step[], family: IpFamily): StepScripts {
+  const withoutSets = () => {
+    const added = new Set(steps.flatMap((step) => (step.kind === 'add-server' ? [step.key] : [])));
+    const rest = steps.filter((step) => step.kind !== 'add-address' && !('key' in step && added.has(step.key)));
+    return stepScripts(rest, family);
+  };
   const script = (...kinds: readonly Step['kind'][]) =>
     steps
       .filter((step) => kinds.includes(step.kind))
@@ -33,6 +43,7 @@ export function stepScripts(steps: readonly Step[], family: IpFamily): StepScrip
     ),
     addresses: script('add-address', 'delete-address'),
     leavingMembers: script('delete-member'),
+    withoutSets,
   };
 }
 

@@ -1,5 +1,7 @@
 import type { TrafficRules, Wish } from '../backend.ts';
 import { inRanges } from '../read-service.ts';
+import type { Route } from '../route-services.ts';
+import { frontendKey, nodeAddress } from '../route-services.ts';
 import type { Place } from './compile-route.ts';
 import { compileRoute, outsideElement } from './compile-route.ts';
 import type { KernelState } from './kernel-state.ts';
@@ -29,17 +31,34 @@ export class WishCompiler {
     return new WishCompiler(place, new OutsideMarks(rules.masqueradeBit, marks));
   }
 
+  /** These, and the node ports that are served where one of these is, or was, an address of the node. */
+  *affected(frontends: Iterable<string>): Generator<string> {
+    for (const frontend of frontends) {
+      yield frontend;
+      const [ip = '', ...rest] = frontend.split(' ');
+      if (this.place.nodePortAddresses.includes(ip)) yield [nodeAddress, ...rest].join(' ');
+    }
+  }
+
   /** Compiles some frontends anew; returns what that may change. */
   update(routes: Wish['routes'], frontends: Iterable<string>): Touched {
     const touched = untouched();
     for (const frontend of frontends) {
       const route = routes.get(frontend);
-      const element = route && outsideElement(route, this.place);
+      const place = route ? this.#placeOf(route, routes) : this.place;
+      const element = route && outsideElement(route, place);
       if (element === undefined) this.#marks.release(frontend);
       const mark = element === undefined ? undefined : this.#marks.take(frontend, element);
-      this.wished.put(frontend, route && compileRoute(route, this.place, mark), touched);
+      this.wished.put(frontend, route && compileRoute(route, place, mark), touched);
     }
     return touched;
+  }
+
+  /** Where an address of the node is some Service's own, with the same port, that goes before the node port. */
+  #placeOf({ frontend }: Route, routes: Wish['routes']): Place {
+    if (frontend.ip !== nodeAddress) return this.place;
+    const isFree = (ip: string) => routes.get(frontendKey({ ...frontend, ip })) === undefined;
+    return { ...this.place, nodePortAddresses: this.place.nodePortAddresses.filter(isFree) };
   }
 }
 

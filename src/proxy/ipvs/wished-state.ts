@@ -46,12 +46,9 @@ export class WishedState {
     for (const member of before?.members ?? []) this.#countMember(member, -1, touched);
   }
 
-  /** Where a virtual address is the node's own too, its frontend goes before the node port. */
+  /** One frontend's, once all that changed at a time have been put. */
   server(key: string): WishedServer | undefined {
-    const claims = this.#servers.get(key);
-    if (!claims) return undefined;
-    for (const [frontend, server] of claims) if (!frontend.startsWith('*')) return server;
-    return claims.values().next().value;
+    return this.#servers.get(key)?.values().next().value;
   }
 
   servers(): Iterable<string> {
