@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs';
 import { buffer } from 'node:stream/consumers';
-import { errnoOf, messageOf } from '../lib/errors.ts';
+import { unreadableText } from '../lib/errors.ts';
 import type { ObjectProblem } from '../proxy/decode-objects.ts';
 
 /** 40,000 Services with their slices, as kubectl prints them, are half of it. */
@@ -24,14 +24,13 @@ export async function readTexts(
       if (read.length > maxBytes) throw new Error('is larger than 256 MiB');
       texts.push({ file, text: read.toString() });
     } catch (error) {
-      problems.push({ place: { file, path: '' }, message: faultOf(error), hint: 'check --filename', isFault: true });
+      problems.push({
+        place: { file, path: '' },
+        message: unreadableText(error),
+        hint: 'check --filename',
+        isFault: true,
+      });
     }
   }
   return { texts, problems };
-}
-
-function faultOf(error: unknown): string {
-  const code = errnoOf(error);
-  if (code === 'ENOENT') return 'there is no such file';
-  return code === 'EISDIR' ? 'is a folder: name the files in it' : `cannot be read: ${code ?? messageOf(error)}`;
 }

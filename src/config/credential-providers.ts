@@ -1,6 +1,6 @@
 import { accessSync, constants, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { errnoOf, messageOf } from '../lib/errors.ts';
+import { errnoOf, messageOf, unreadableText } from '../lib/errors.ts';
 import { boolean, type Complain, isRecord, list, object, oneOf, pathText, quote, string, text } from '../lib/schema.ts';
 import { parseYaml, type YamlDocument } from '../lib/yaml-source.ts';
 import type { ConfigProblem } from './config-error.ts';
@@ -128,9 +128,7 @@ function configFiles(path: string, problems: ConfigProblem[]): string[] {
 }
 
 function unreadable(file: string, error: unknown): ConfigProblem {
-  const code = errnoOf(error);
-  const message = code === 'ENOENT' ? 'there is no such file' : `cannot be read: ${code ?? messageOf(error)}`;
-  return { file, path: '', message, hint: 'check --image-credential-provider-config' };
+  return { file, path: '', message: unreadableText(error), hint: 'check --image-credential-provider-config' };
 }
 
 interface Found {

@@ -344,7 +344,7 @@ test('refusals', () => {
 test('a file that cannot be read is refused by name, beside the others', () => {
   assert.throws(() => loadConfig({ ...noOptions, config: ['/no/such', folder] }, '/'), {
     code: 'ConfigInvalid',
-    message: `/no/such: there is no such file (check --config)\n${folder}: cannot be read: EISDIR (check --config)`,
+    message: `/no/such: there is no such file (check --config)\n${folder}: is a folder: name a file in it (check --config)`,
   });
 });
 

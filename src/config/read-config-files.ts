@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { didYouMean } from '../lib/did-you-mean.ts';
-import { errnoOf, messageOf } from '../lib/errors.ts';
+import { unreadableText } from '../lib/errors.ts';
 import { isRecord, pathText, quote } from '../lib/schema.ts';
 import { parseYaml, type SourcePath, type YamlDocument } from '../lib/yaml-source.ts';
 import type { ConfigProblem } from './config-error.ts';
@@ -74,9 +74,7 @@ function readDocuments(file: string, problems: ConfigProblem[]): YamlDocument[] 
   try {
     text = readFileSync(file, 'utf8');
   } catch (error) {
-    const code = errnoOf(error);
-    const message = code === 'ENOENT' ? 'there is no such file' : `cannot be read: ${code ?? messageOf(error)}`;
-    problems.push({ file, path: '', message, hint: 'check --config' });
+    problems.push({ file, path: '', message: unreadableText(error), hint: 'check --config' });
     return [];
   }
   if (text.length > maxBytes) {

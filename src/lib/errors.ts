@@ -53,3 +53,10 @@ export function errnoOf(error: unknown): string | undefined {
   const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
   return typeof code === 'string' && /^E[A-Z0-9]+$/.test(code) ? code : undefined;
 }
+
+/** Why a file that somebody has named cannot be read, to go behind its name. */
+export function unreadableText(error: unknown): string {
+  const code = errnoOf(error);
+  if (code === 'ENOENT') return 'there is no such file';
+  return code === 'EISDIR' ? 'is a folder: name a file in it' : `cannot be read: ${code ?? messageOf(error)}`;
+}
