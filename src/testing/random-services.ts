@@ -4,6 +4,7 @@ import { runInNewContext } from 'node:vm';
 import type { Service, ServiceSpec } from '../api/core-v1.ts';
 import type { EndpointSlice } from '../api/discovery-v1.ts';
 import { serviceNameLabel } from '../api/discovery-v1.ts';
+import type { RunCause } from '../lib/bounded-runner.ts';
 import type { Proxier } from '../proxy/proxier.ts';
 import type { IpFamily } from '../proxy/read-service.ts';
 import type { Withdrawn } from '../proxy/withdraw.ts';
@@ -21,6 +22,10 @@ export interface RandomRig {
   dump(): readonly string[];
   /** Lets the time pass that a mode takes to end what drains, and forgets what the fake has noted for other tests. */
   pass?(): Promise<void>;
+  /** What another than keelson does to the host, or to keelson's configuration; repaired by a periodic sync or a restart. */
+  disturb?(random: Random): Promise<void>;
+  /** Another host like this one, with nothing of keelson's in its kernel; without it, a new rig is that. */
+  twin?(): RandomRig;
 }
 
 /** Services and slices that have every field, and change at random. The node's own address is 192.0.2.1. */
@@ -103,15 +108,20 @@ export async function checkSequence<R extends RandomRig>(
   for (let step = 0; step < 60; step++) {
     cluster.change(proxier);
     if (random(10) === 0) rig.failNext(random);
-    if (random(3) > 0) await sync(proxier).catch(() => {});
+    if (random(3) > 0) await sync(proxier, rig.disturb && random(4) === 0 ? 'periodic' : 'change').catch(() => {});
     if (random(5) === 0) await rig.pass?.();
+    if (random(5) === 0) await rig.disturb?.(random);
     if (random(15) > 0) continue;
     // Killed, and started again with what is there.
     proxier = rig.start();
     cluster.tell(proxier);
   }
+  if (rig.disturb) {
+    proxier = rig.start();
+    cluster.tell(proxier);
+  }
   await settle(rig, proxier);
-  assert.deepEqual(difference(rig, await freshRig(newRig, cluster)), same, `seed ${seed}`);
+  assert.deepEqual(difference(rig, await freshRig(() => rig.twin?.() ?? newRig(), cluster)), same, `seed ${seed}`);
   return { rig, cluster };
 }
 
@@ -162,12 +172,13 @@ async function freshRig(newRig: () => RandomRig, cluster: RandomCluster): Promis
 async function settle(rig: RandomRig, proxier: Proxier): Promise<void> {
   for (let round = 0; round < 2; round++) {
     for (let due = 10; due > 0; due--) await sync(proxier).catch(() => {});
-    await sync(proxier);
+    await sync(proxier, rig.disturb ? 'periodic' : 'change');
     await rig.pass?.();
   }
 }
 
-const sync = (proxier: Proxier): Promise<void> => proxier.syncOnce('change', new AbortController().signal);
+const sync = (proxier: Proxier, cause: RunCause = 'change'): Promise<void> =>
+  proxier.syncOnce(cause, new AbortController().signal);
 
 /** The same with addresses of IPv6: `fd00::af4:5` for 10.244.0.5. */
 function byIpv6<T>(objects: T): T {

@@ -42,6 +42,7 @@ export class FakeIpvs implements Pick<Exec, 'run'> {
   /** Schedulers of the kernel. */
   readonly schedulers = new Set(['rr', 'wrr', 'lc', 'wlc', 'sh', 'dh', 'mh', 'sed', 'nq', 'lblc', 'lblcr']);
   #failure: { readonly stderr: string; readonly applies: boolean; skip: number } | undefined;
+  #linesLeft = Infinity;
 
   constructor(hostAddresses: readonly string[] = ['192.0.2.1', 'fd00:c::1']) {
     this.links.set('lo', { alias: undefined, addresses: new Set(['127.0.0.1', '::1']) });
@@ -51,6 +52,16 @@ export class FakeIpvs implements Pick<Exec, 'run'> {
   /** Of the runs that change something, the next but `skip` fails; `applies`: only after it has done its work. */
   failNext(stderr: string, applies: boolean, skip = 0): void {
     this.#failure = { stderr, applies, skip };
+  }
+
+  /** Refuses all that would change something, once so many lines of input were taken, until `revive`. */
+  stopAfter(lines: number): void {
+    this.#linesLeft = lines;
+  }
+
+  revive(): void {
+    this.#linesLeft = Infinity;
+    this.#failure = undefined;
   }
 
   async run(file: string, args: readonly string[], options: ExecOptions): Promise<ExecResult> {
@@ -66,7 +77,11 @@ export class FakeIpvs implements Pick<Exec, 'run'> {
     const fails = failure !== undefined && failure.skip-- === 0;
     if (fails) this.#failure = undefined;
     if (fails && !failure.applies) throw failed(file, failure.stderr);
-    const stderr = this.#change(file, args, input);
+    const lines = input.trimEnd().split('\n');
+    const taken = lines.slice(0, this.#linesLeft);
+    this.#linesLeft -= taken.length;
+    const stderr = taken.length > 0 ? this.#change(file, args, taken.join('\n')) : '';
+    if (taken.length < lines.length) throw failed(file, 'killed');
     if (fails) throw failed(file, failure.stderr);
     return { stdout: '', stderr };
   }

@@ -15,6 +15,7 @@ import { RouteTable } from '../route-table.ts';
 import { FakeIpvs } from './fake-ipvs.ts';
 import type { IpvsSettings } from './ipvs-backend.ts';
 import { IpvsBackend } from './ipvs-backend.ts';
+import { IpvsKernel } from './ipvs-kernel.ts';
 
 const never = new AbortController().signal;
 const plain: IpvsSettings = {
@@ -379,6 +380,13 @@ test('a plan is what an empty kernel would be given, and touches nothing', () =>
     'create KUBE-CLUSTER-IP',
   ];
   for (const part of parts) assert.ok(plan.includes(part), part);
+});
+
+test('two families that make the device at the same time leave one', async () => {
+  const both = new FakeIpvs();
+  const { signal } = new AbortController();
+  await Promise.all((['IPv4', 'IPv6'] as const).map((family) => new IpvsKernel(both, family).makeDevice(signal)));
+  assert.deepEqual([...both.links.keys()], ['lo', 'eth0', 'kube-ipvs0']);
 });
 
 test('a device that is gone is a difference, and an IPv6 that nobody needs is none', async () => {

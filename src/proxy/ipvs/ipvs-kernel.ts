@@ -9,6 +9,7 @@ import type { KernelState } from './kernel-state.ts';
 import {
   deviceAlias,
   deviceName,
+  ownDevices,
   readAddresses,
   readConnections,
   readServers,
@@ -56,7 +57,7 @@ export class IpvsKernel {
 
   /** The device and the addresses alone. */
   async readAddresses(signal: AbortSignal): Promise<Pick<KernelState, 'device' | 'addresses' | 'hostAddresses'>> {
-    return readAddresses((await this.#run('ip', ['-d', '-j', 'addr', 'show'], signal)).stdout, this.#family);
+    return readAddresses(await this.#links(signal), this.#family);
   }
 
   /** Makes our device. Throws IpvsForeignDevice when another has its name. */
@@ -65,8 +66,9 @@ export class IpvsKernel {
     const name = `link set dev ${unfinishedDevice} name ${deviceName}`;
     let failure: unknown;
     for (let tries = 0; tries < deviceTries; tries++) {
-      const { device } = await this.readAddresses(signal);
-      if (device === 'ours') return;
+      const links = await this.#links(signal);
+      const { device } = readAddresses(links, this.#family);
+      if (device === 'ours') return this.#removeUnfinished(links, signal);
       if (device === 'foreign') throw foreignDevice();
       const make = device === 'absent' ? [`link add name ${unfinishedDevice} type dummy`] : [];
       const input = [...make, ...mark, name].map((line) => `${line}\n`).join('');
@@ -75,6 +77,19 @@ export class IpvsKernel {
       });
     }
     throw failure ?? foreignDevice();
+  }
+
+  /** The one of the two families that was too late has one that it cannot give its name. */
+  async #removeUnfinished(links: string, signal: AbortSignal): Promise<void> {
+    if (!ownDevices(links).includes(unfinishedDevice)) return;
+    await this.#run('ip', ['link', 'del', 'dev', unfinishedDevice], signal).catch(() => {
+      // The other family has removed it. If not, it disturbs nobody, and goes with a cleanup.
+      signal.throwIfAborted();
+    });
+  }
+
+  async #links(signal: AbortSignal): Promise<string> {
+    return (await this.#run('ip', ['-d', '-j', 'addr', 'show'], signal)).stdout;
   }
 
   /**

@@ -94,6 +94,13 @@ describe('what the IPVS mode has left', () => {
     });
   }
 
+  test('is a device too that never got its name, beside the one that serves', async () => {
+    await serve();
+    kernel.links.set('keelson-ipvs0', { alias: 'keelson', addresses: new Set() });
+    await remains.remove(never);
+    assert.deepEqual([...kernel.links.keys()], ['lo', 'eth0']);
+  });
+
   test('is nothing where the programs are missing', async () => {
     const bare = { run: (file: string) => Promise.reject(notFound(file)) };
     assert.deepEqual(await new IpvsRemains({ exec: bare }).found(never), []);

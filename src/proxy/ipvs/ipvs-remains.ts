@@ -10,8 +10,7 @@ import type { IpFamily } from '../read-service.ts';
 import { removedChains, rulesScript } from './diff-rules.ts';
 import { ourServers } from './diff-state.ts';
 import { IpvsError, ipvsRefusal } from './ipvs-error.ts';
-import type { KernelState } from './kernel-state.ts';
-import { deviceName, readAddresses, readServers, readSets, unfinishedDevice } from './kernel-state.ts';
+import { deviceName, ownDevices, readAddresses, readServers, readSets } from './kernel-state.ts';
 import { ipvsCanaryChain } from './packet-rules.ts';
 import type { SetRole } from './set-layout.ts';
 import { setName } from './set-layout.ts';
@@ -33,7 +32,7 @@ interface Rules extends Pick<Place, 'family' | 'programs'> {
 }
 
 interface AllRemains {
-  readonly device: KernelState['device'];
+  readonly devices: readonly string[];
   readonly families: readonly FamilyRemains[];
 }
 
@@ -51,7 +50,7 @@ export class IpvsRemains implements Remains {
   }
 
   async found(signal: AbortSignal): Promise<readonly string[]> {
-    const { device, families: both } = await this.#read(signal);
+    const { devices, families: both } = await this.#read(signal);
     const lines = both.flatMap(({ family, servers, sets, rules }) => [
       ...(servers.length > 0 ? [`IPVS: ${servers.length} virtual servers of ${family}`] : []),
       ...rules.flatMap(({ programs, tables }) =>
@@ -59,12 +58,12 @@ export class IpvsRemains implements Remains {
       ),
       ...sets.map((role) => `ipset ${setName(role, family)}`),
     ]);
-    return [...lines, ...deviceNames(device).map((name) => `dummy device ${name}`)];
+    return [...lines, ...devices.map((name) => `dummy device ${name}`)];
   }
 
   /** The device goes last, so that a removal that is interrupted is found again. */
   async remove(signal: AbortSignal): Promise<void> {
-    const { device, families: both } = await this.#read(signal);
+    const { devices, families: both } = await this.#read(signal);
     for (const { family, servers, sets, rules } of both) {
       if (servers.length > 0) {
         const { stderr } = await this.#run('ipvsadm', ['-R'], signal, servers.map((key) => `-D ${key}\n`).join(''));
@@ -84,7 +83,7 @@ export class IpvsRemains implements Remains {
         );
       }
     }
-    for (const name of deviceNames(device)) await this.#run('ip', ['link', 'del', 'dev', name], signal);
+    for (const name of devices) await this.#run('ip', ['link', 'del', 'dev', name], signal);
   }
 
   async conflicts(signal: AbortSignal): Promise<readonly string[]> {
@@ -98,12 +97,13 @@ export class IpvsRemains implements Remains {
     const rules = places.map(({ saved, ...place }): Rules => ({ ...place, tables: readTables(saved) }));
     const { device } = readAddresses(links, 'IPv4');
     const isMarkedBy = ({ tables }: Rules) => tableNames.some((name) => tables[name].has(ipvsCanaryChain));
-    const isThere = deviceNames(device).length > 0 || rules.some(isMarkedBy);
-    if (!isThere) return { device, families: [] };
+    const devices = ownDevices(links);
+    const isThere = devices.length > 0 || rules.some(isMarkedBy);
+    if (!isThere) return { devices, families: [] };
     const servers = await this.#read1('ipvsadm', ['-Sn'], signal);
     const saved = await this.#read1('ipset', ['save'], signal);
     return {
-      device,
+      devices,
       families: families.map((family) => {
         // Another's device may have kube-proxy's addresses and sets, which are called as ours are.
         const isOurs = device === 'ours';
@@ -137,6 +137,3 @@ export class IpvsRemains implements Remains {
 }
 
 const isOwnName = (role: SetRole): boolean => role.startsWith('KEELSON-');
-
-const deviceNames = (device: KernelState['device']): readonly string[] =>
-  device === 'ours' ? [deviceName] : device === 'unfinished' ? [unfinishedDevice] : [];

@@ -109,6 +109,14 @@ export function readAddresses(output: string, family: IpFamily): Addresses {
   return { device, addresses: new Set(own ? on(own) : []), hostAddresses: new Set(others.flatMap(on)) };
 }
 
+/** The devices of ours in the output of `ip -d -j addr show`; an unfinished one may be beside the one that serves. */
+export function ownDevices(output: string): readonly string[] {
+  const links = JSON.parse(output.trim() === '' ? '[]' : output) as readonly Link[];
+  return links.flatMap(({ ifname, ifalias }) =>
+    ifname === unfinishedDevice || (ifname === deviceName && ifalias === deviceAlias) ? [ifname] : [],
+  );
+}
+
 interface Link {
   readonly ifname?: string;
   readonly ifalias?: string;
