@@ -66,13 +66,13 @@ function newRig(family: IpFamily = 'IPv4', hostAddresses?: readonly string[], fi
       for (const { endpoints } of kernel.servers.values()) for (const one of endpoints.values()) one.connections = 0;
     },
     disturb: async (random) => {
-      if (random(4) === 0) {
-        config = {
-          scheduler: ['rr', 'sh', 'mh'][random(3)] ?? '',
-          masqueradeBit: [14, 25, 3][random(3)] ?? 14,
-          nodePortAddresses: ranges[random(ranges.length)] ?? [],
-        };
-      } else await disturb(kernel, family, random);
+      if (random(4) > 0) return (await disturb(kernel, family, random)) === 'dying';
+      config = {
+        scheduler: ['rr', 'sh', 'mh'][random(3)] ?? '',
+        masqueradeBit: [14, 25, 3][random(3)] ?? 14,
+        nodePortAddresses: ranges[random(ranges.length)] ?? [],
+      };
+      return true;
     },
     twin: () => newRig(family, host(), config),
   };
@@ -85,17 +85,21 @@ const comingAndGoing = {
 };
 
 /** What others do, an interrupted cleanup among them. */
-async function disturb(kernel: FakeIpvs, family: IpFamily, random: (below: number) => number): Promise<void> {
+async function disturb(kernel: FakeIpvs, family: IpFamily, random: (below: number) => number): Promise<unknown> {
   const any = <T>(from: Iterable<T>): T | undefined => [...from][random([...from].length || 1)];
   const host = kernel.links.get('eth0')?.addresses ?? new Set();
   const ip = any(comingAndGoing[family]) ?? '';
   const server = any(kernel.servers.values());
   const endpoint = any(server?.endpoints.keys() ?? []) ?? (family === 'IPv4' ? '10.244.0.99:1' : '[fd00::99]:1');
+  const stopAfter = (lines: number) => {
+    kernel.stopAfter(lines);
+    return 'dying';
+  };
   const acts: readonly (() => unknown)[] = [
     () => host.delete(ip) || host.add(ip),
     () => host.delete(ip) || host.add(ip),
-    () => kernel.stopAfter(random(60)),
-    () => kernel.stopAfter(random(20)),
+    () => stopAfter(random(60)),
+    () => stopAfter(random(20)),
     () => server?.endpoints.delete(endpoint),
     () => server?.endpoints.set(endpoint, { weight: random(3), connections: random(2) }),
     () => kernel.servers.delete(any(kernel.servers.keys()) ?? ''),
@@ -104,7 +108,7 @@ async function disturb(kernel: FakeIpvs, family: IpFamily, random: (below: numbe
     () => kernel.rules[family].flush(),
     () => new IpvsRemains({ exec: kernel }).remove(never).catch(() => {}),
   ];
-  await acts[random(acts.length)]?.();
+  return acts[random(acts.length)]?.();
 }
 
 const left = (kernel: FakeIpvs): readonly string[] =>
@@ -130,7 +134,7 @@ function comparable(kernel: FakeIpvs): readonly string[] {
 }
 
 for (let seed = 1; seed <= 40; seed++) {
-  const family = seed % 4 === 0 ? 'IPv6' : 'IPv4';
+  const family = seed % 3 === 0 ? 'IPv6' : 'IPv4';
   test(`${family}: sequence ${seed} ends as a fresh start does`, async () => {
     const { rig, cluster } = await checkSequence(seed, () => newRig(family), family);
     const before = rig.kernel.written.length;
