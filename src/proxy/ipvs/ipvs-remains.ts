@@ -61,7 +61,7 @@ export class IpvsRemains implements Remains {
     return [...lines, ...devices.map((name) => `dummy device ${name}`)];
   }
 
-  /** The device goes last, so that a removal that is interrupted is found again. */
+  /** What tells of the rest goes last, device and chain, so that a removal that is interrupted is found again. */
   async remove(signal: AbortSignal): Promise<void> {
     const { devices, families: both } = await this.#read(signal);
     for (const { family, servers, sets, rules } of both) {
@@ -69,11 +69,8 @@ export class IpvsRemains implements Remains {
         const { stderr } = await this.#run('ipvsadm', ['-R'], signal, servers.map((key) => `-D ${key}\n`).join(''));
         if (stderr.trim() !== '') throw ipvsRefusal('ipvsadm', stderr);
       }
-      // Chains first: a set that a rule looks into cannot go. The chain that tells of the rest goes with them.
-      for (const { programs, tables } of rules) {
-        const script = rulesScript(tables, []);
-        if (script !== '') await programs.restore(script, signal);
-      }
+      // Chains first: a set that a rule looks into cannot go.
+      await removeChains(rules, (chain) => chain !== ipvsCanaryChain, signal);
       if (sets.length > 0) {
         await this.#run(
           'ipset',
@@ -84,6 +81,7 @@ export class IpvsRemains implements Remains {
       }
     }
     for (const name of devices) await this.#run('ip', ['link', 'del', 'dev', name], signal);
+    for (const { rules } of both) await removeChains(rules, (chain) => chain === ipvsCanaryChain, signal);
   }
 
   async conflicts(signal: AbortSignal): Promise<readonly string[]> {
@@ -137,3 +135,15 @@ export class IpvsRemains implements Remains {
 }
 
 const isOwnName = (role: SetRole): boolean => role.startsWith('KEELSON-');
+
+async function removeChains(
+  rules: readonly Rules[],
+  isMeant: (chain: string) => boolean,
+  signal: AbortSignal,
+): Promise<void> {
+  for (const { programs, tables } of rules) {
+    const meant = tableNames.map((name) => [name, new Map([...tables[name]].filter(([chain]) => isMeant(chain)))]);
+    const script = rulesScript(Object.fromEntries(meant), []);
+    if (script !== '') await programs.restore(script, signal);
+  }
+}
