@@ -24,9 +24,9 @@ const sockets: Sockets = {
   endAll: () => {},
 };
 
-function wish(): Wish {
+function wish(served: readonly Route[] = [route]): Wish {
   const routes = new RouteTable();
-  routes.update('d/web', '', [route]);
+  routes.update('d/web', '', served);
   const rules = { family: 'IPv4', masqueradeAll: false, masqueradeBit: 14, local: undefined } as const;
   return {
     ...{ routes, rules: { ...rules, nodePortAddresses: [], localhostNodePorts: true } },
@@ -58,4 +58,28 @@ test('a start with another variant of iptables than before removes what the one 
   const written = iptables.scripts.length;
   await backend.sync(wish(), { cause: 'periodic', signal });
   assert.equal(iptables.scripts.length, written);
+});
+
+test('a UDP flow that half-written rules have led to a relay ends with that relay', async () => {
+  const iptables = new FakeIptables();
+  const udp: Route = { ...route, frontend: { ip: '10.96.0.1', protocol: 'UDP', port: 53 } };
+  const flow = `udp 17 9 src=1.2.3.4 dst=10.96.0.1 sport=9 dport=53 src=169.254.75.75 dst=1.2.3.4 sport=40000 dport=9\n`;
+  let hasFlow = false;
+  const end = new AbortController();
+  const exec: Pick<Exec, 'run'> = {
+    run: async (file, args, options) => {
+      if (file.includes('tables')) return iptables.run(file, args, options);
+      if (file === 'conntrack' && args[0] === '-D') end.abort();
+      return { stdout: file === 'conntrack' && hasFlow ? flow : '', stderr: '' };
+    },
+  };
+  const backend = new UserspaceBackend({ exec, log: silentLog, clock: new FakeClock(), family: 'IPv4', sockets });
+  const running = backend.run(end.signal);
+  const context = { cause: 'change', signal } as const;
+  await backend.sync(wish([]), context);
+  iptables.failNext('interrupted', 1);
+  await assert.rejects(backend.sync(wish([udp]), context));
+  hasFlow = true;
+  await backend.sync(wish([]), context);
+  await running;
 });

@@ -59,7 +59,7 @@ export class UserspaceBackend implements Backend {
   #kernel: SavedTables | undefined;
   /** Ports of relays that UDP flows to a frontend may have been led to. */
   #udpPorts: ReadonlyMap<string, UdpPorts> = new Map();
-  /** Whether UDP flows to relays of another life have been ended. */
+  /** Whether UDP flows to relays that are gone, of another life most likely, have been ended. */
   #isAdopted = false;
   #saidUnserved = '';
   #saidUnreadable = false;
@@ -79,6 +79,8 @@ export class UserspaceBackend implements Backend {
       return await this.#sync(wish, context);
     } catch (error) {
       this.#kernel = undefined;
+      // Rules may have led flows to relays that nobody noted.
+      this.#isAdopted = false;
       throw error;
     }
   }
