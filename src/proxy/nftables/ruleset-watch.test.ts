@@ -153,6 +153,28 @@ test('one that dies in the middle of a transaction has named the table', async (
   assert.ok(!(await toldOurs()).includes('ip keelson'));
 });
 
+test('a transaction of ours that the next follower hears of is ours', async () => {
+  for (const end of ['under way when the one before died', 'begun while nobody followed'] as const) {
+    const { told, lives, clock, watch, next } = rig();
+    await told();
+    const done = Promise.withResolvers<void>();
+    const isEarly = end === 'under way when the one before died';
+    const early = isEarly ? watch.own(true, () => done.promise) : undefined;
+    const born = next();
+    lives[0]?.end(died);
+    await setImmediate();
+    const ours = early ?? watch.own(true, () => done.promise);
+    await clock.advance(200);
+    const second = await born;
+    second.say(' EVENT: -4 -t keelson ');
+    second.end(died);
+    await setImmediate();
+    done.resolve();
+    await ours;
+    assert.ok(!(await told()).includes('ip keelson'), end);
+  }
+});
+
 test('one that does not live is tried less and less often, with one warning', async () => {
   const { lives, clock, warned, next } = rig();
   for (const delay of [200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 30_000, 30_000]) {

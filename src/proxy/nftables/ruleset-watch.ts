@@ -66,7 +66,6 @@ export class RulesetWatch {
   readonly #listeners = new Set<(change: ForeignChange) => void>();
   /** Our transactions whose end has not been heard yet. */
   #own: OwnTransaction[] = [];
-  #isFollowing = false;
   #startedAt = 0;
   /** Tables of which something was heard since the last end. */
   #rules = new Set<string>();
@@ -81,7 +80,7 @@ export class RulesetWatch {
 
   /** Runs one transaction of our own; `changesRules`: it does more than add and remove elements. */
   async own<T>(changesRules: boolean, run: () => Promise<T>): Promise<T> {
-    if (!this.#isFollowing) return run();
+    // Also while nobody follows: whoever begins to may hear its end.
     const mine: OwnTransaction = { changesRules, beganAt: this.#clock.monotonic(), doneAt: undefined };
     this.#dropUnheard();
     this.#own.push(mine);
@@ -141,15 +140,12 @@ export class RulesetWatch {
   }
 
   async #followOnce({ file, args }: Follower, signal: AbortSignal): Promise<unknown> {
-    this.#isFollowing = true;
     this.#startedAt = this.#clock.monotonic();
     try {
       await this.#follow(file, args, { signal, onLine: (line) => this.#hear(line) });
       return undefined;
     } catch (error) {
       return error;
-    } finally {
-      this.#isFollowing = false;
     }
   }
 
@@ -181,7 +177,8 @@ export class RulesetWatch {
   #died(): void {
     const { rules } = this.#takeHeard();
     if (rules.size > 0 && !this.#own.some((one) => one.changesRules)) this.#tell(rules);
-    this.#own = [];
+    // The end of what is under way may be heard by the next.
+    this.#own = this.#own.filter(({ doneAt }) => doneAt === undefined);
   }
 
   #takeHeard(): { readonly rules: ReadonlySet<string>; readonly elements: ReadonlySet<string> } {
