@@ -1,7 +1,7 @@
 import { eventReason } from './api/reasons.ts';
 import { buildAdmin } from './assembly/admin-part.ts';
 import { buildHostParts } from './assembly/host-parts.ts';
-import { abortable, keepHouse, keepMirrors, keepPodNetwork, startPods } from './assembly/loops.ts';
+import { keepHouse, keepMirrors, keepPodNetwork, startPods } from './assembly/loops.ts';
 import { buildAllMetrics, type Metrics, readAtScrape } from './assembly/metrics-part.ts';
 import { buildNodeHalf } from './assembly/node-half.ts';
 import { buildPodsHalf, type PodsHalf } from './assembly/pods-half.ts';
@@ -20,6 +20,7 @@ import { EventRecorder, LogEventSink } from './kubeapi/event-recorder.ts';
 import type { EventSink } from './kubeapi/event-sink.ts';
 import { Reflector } from './kubeapi/reflector.ts';
 import { pods, runtimeClasses } from './kubeapi/resources.ts';
+import { orAborted } from './lib/aborted.ts';
 import { systemClock as clock } from './lib/clock.ts';
 import type { Log } from './lib/log.ts';
 import { Tasks } from './lib/tasks.ts';
@@ -157,7 +158,7 @@ export async function runAgent(config: Config, log: Log, signal: AbortSignal): P
   if (podFeed)
     tasks.start(
       'pods',
-      abortable(node.controller.known, signal).then(() => podFeed.run(signal)),
+      orAborted(node.controller.known, signal).then(() => podFeed.run(signal)),
     );
   if (classes) tasks.start('runtime classes', classes.run(signal));
   using _classChanges = classes?.subscribe((name) => wakePodsOfClass(podsHalf, name));

@@ -2,6 +2,7 @@ import { chmod, lstat, mkdir, rm } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
+import { aborted } from '../lib/aborted.ts';
 import { AgentError, errnoOf, errorFields, messageOf } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { AdminError } from './admin-api.ts';
@@ -60,10 +61,7 @@ export class AdminServer {
     }
     log.debug({ socket }, 'admin socket listens');
     server.on('error', (error) => log.warn({ socket, ...errorFields(error) }, 'admin socket'));
-    await new Promise<void>((resolve) => {
-      if (signal.aborted) resolve();
-      signal.addEventListener('abort', () => resolve(), { once: true });
-    });
+    await aborted(signal);
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
     server.closeAllConnections();
     await closed;

@@ -1,3 +1,4 @@
+import { aborted } from '../lib/aborted.ts';
 import { systemClock as clock } from '../lib/clock.ts';
 import type { Log } from '../lib/log.ts';
 import { Complaints } from '../proxy/complaints.ts';
@@ -88,9 +89,7 @@ export class HealthCheckPorts {
   async run(signal: AbortSignal): Promise<void> {
     this.#signal = signal;
     this.update();
-    const aborted = Promise.withResolvers<void>();
-    signal.addEventListener('abort', () => aborted.resolve(), { once: true });
-    if (!signal.aborted) await aborted.promise;
+    await aborted(signal);
     await Promise.all(this.#running);
   }
 }

@@ -1,6 +1,7 @@
 import type { Config } from '../config/config.ts';
 import { hostExec } from '../host/exec.ts';
 import type { EventSink } from '../kubeapi/event-sink.ts';
+import { orAborted } from '../lib/aborted.ts';
 import { systemClock as clock } from '../lib/clock.ts';
 import { errorFields } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
@@ -44,21 +45,12 @@ export async function startPods(
 ): Promise<void> {
   const { pleg, runtimeEvents, workers } = half;
   const loops = [pleg.run(signal, () => runtimeEvents.flowing), runtimeEvents.run(signal)];
-  await abortable(pleg.listed, signal);
+  await orAborted(pleg.listed, signal);
   await Promise.race([surroundingsSynced, clock.sleep(surroundingsPatienceMs, signal).catch(() => {})]);
   if (!signal.aborted) workers.start();
-  await abortable(Promise.all(sourcesSynced), signal);
+  await orAborted(Promise.all(sourcesSynced), signal);
   if (!signal.aborted) workers.wakeAll();
   await Promise.all(loops);
-}
-
-/** Waits until `wait` is over, or the signal aborts. */
-export function abortable(wait: Promise<unknown>, signal: AbortSignal): Promise<unknown> {
-  const aborted = new Promise<void>((resolve) => {
-    if (signal.aborted) resolve();
-    signal.addEventListener('abort', () => resolve(), { once: true });
-  });
-  return Promise.race([wait, aborted]);
 }
 
 /** Makes the pod network as soon as the pod CIDR is known: from the configuration, or from the Node object. */

@@ -3,6 +3,7 @@ import { cpus, networkInterfaces } from 'node:os';
 import type { Node } from '../api/core-v1.ts';
 import type { Config } from '../config/config.ts';
 import { hostExec } from '../host/exec.ts';
+import { orAborted } from '../lib/aborted.ts';
 import { systemClock as clock } from '../lib/clock.ts';
 import type { Log } from '../lib/log.ts';
 import type { ProxyMode } from '../proxy/backend.ts';
@@ -111,7 +112,8 @@ function joinHealths(all: readonly ProxyHealth[]): Pick<ProxyHealth, 'healthy' |
 
 /** Not before the mode carries everything: a packet would meet no rule. */
 async function tidyUp(carried: Promise<unknown>, tidy: () => Promise<void>, signal: AbortSignal): Promise<void> {
-  if (await whichever(carried, signal)) await tidy();
+  await orAborted(carried, signal);
+  if (!signal.aborted) await tidy();
 }
 
 /**
@@ -120,16 +122,9 @@ async function tidyUp(carried: Promise<unknown>, tidy: () => Promise<void>, sign
  */
 async function setConntrack(config: Config, carried: Promise<unknown>, log: Log, signal: AbortSignal): Promise<void> {
   const isThere = existsSync('/proc/sys/net/netfilter/nf_conntrack_max');
-  if (!isThere && !(await whichever(carried, signal))) return;
+  if (!isThere) {
+    await orAborted(carried, signal);
+    if (signal.aborted) return;
+  }
   await applyConntrackSettings(computeConntrackSettings(config.proxy.conntrack, cpus().length), { log });
-}
-
-/** False when the signal aborted first. */
-async function whichever(wait: Promise<unknown>, signal: AbortSignal): Promise<boolean> {
-  const aborted = new Promise<void>((resolve) => {
-    if (signal.aborted) resolve();
-    signal.addEventListener('abort', () => resolve(), { once: true });
-  });
-  await Promise.race([wait, aborted]);
-  return !signal.aborted;
 }

@@ -6,6 +6,7 @@ import { createGzip } from 'node:zlib';
 import type { ContainerId, PodUid } from '../api/ids.ts';
 import type { RuntimeService } from '../cri/services.ts';
 import { writeError } from '../host/files.ts';
+import { aborted } from '../lib/aborted.ts';
 import type { Clock } from '../lib/clock.ts';
 import { errnoOf, errorFields, messageOf } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
@@ -70,10 +71,7 @@ export class LogRotator {
     if (this.#o.maxSize < 0) return;
     this.#signal = signal;
     for (const uid of this.#o.cache.uids()) this.podChanged(uid);
-    await new Promise<void>((resolve) => {
-      if (signal.aborted) resolve();
-      signal.addEventListener('abort', () => resolve(), { once: true });
-    });
+    await aborted(signal);
     for (const tracked of this.#tracked.values()) release(tracked);
     this.#tracked.clear();
   }

@@ -1,3 +1,4 @@
+import { orAborted } from './aborted.ts';
 import { errorFields, isAbort } from './errors.ts';
 import type { Log } from './log.ts';
 
@@ -30,11 +31,7 @@ export class Tasks {
 
   /** Resolves when the signal has aborted and every loop has ended; rejects as soon as one fails. */
   async finished(signal: AbortSignal): Promise<void> {
-    const aborted = new Promise<void>((resolve) => {
-      if (signal.aborted) resolve();
-      signal.addEventListener('abort', () => resolve(), { once: true });
-    });
-    await Promise.race([aborted, this.#failed.promise]);
+    await orAborted(this.#failed.promise, signal);
     const late = setTimeout(() => this.#log.warn({ tasks: [...this.#running.keys()] }, 'still stopping'), 5_000);
     await Promise.race([Promise.all(this.#running.values()), this.#failed.promise]).finally(() => clearTimeout(late));
   }

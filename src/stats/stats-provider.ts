@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { PodUid } from '../api/ids.ts';
+import { aborted } from '../lib/aborted.ts';
 import type { Clock } from '../lib/clock.ts';
 import { type ObservedContainer, type ObservedPod, readySandbox } from '../pod/observed.ts';
 import type { CgroupReader } from './cgroup-reader.ts';
@@ -127,7 +128,7 @@ export class StatsProvider {
   /** Keeps rates current for as long as somebody reads them; else it waits, at no cost. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock } = this.#o;
-    const stopped = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+    const stopped = aborted(signal);
     while (!signal.aborted) {
       if (clock.monotonic() - this.#askedAt > interestMs) {
         this.#asked = Promise.withResolvers();

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Exec } from '../../host/exec.ts';
+import { aborted } from '../../lib/aborted.ts';
 import type { RunCause } from '../../lib/bounded-runner.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { errorFields } from '../../lib/errors.ts';
@@ -89,10 +90,7 @@ export class IpvsBackend implements Backend {
 
   /** Has endpoints that have left looked after for as long as there are any. */
   async run(signal: AbortSignal, needsSync: () => void): Promise<void> {
-    const stopped = new Promise<void>((resolve) => {
-      if (signal.aborted) resolve();
-      signal.addEventListener('abort', () => resolve(), { once: true });
-    });
+    const stopped = aborted(signal);
     while (!signal.aborted) {
       const began = new Promise<void>((resolve) => {
         this.#drainingBegan = resolve;

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Exec } from '../../host/exec.ts';
+import { orAborted } from '../../lib/aborted.ts';
 import type { RunCause } from '../../lib/bounded-runner.ts';
 import { errorFields } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
@@ -96,9 +97,7 @@ export class NftBackend implements Backend {
   async run(signal: AbortSignal, needsSync: () => void): Promise<void> {
     if (!this.#watch) return;
     // The first load is so large that it overruns who follows it, and nobody else's change matters before.
-    const aborted = Promise.withResolvers<void>();
-    signal.addEventListener('abort', () => aborted.resolve(), { once: true });
-    if (!signal.aborted) await Promise.race([this.#firstSync.promise, aborted.promise]);
+    await orAborted(this.#firstSync.promise, signal);
     if (signal.aborted) return;
     await this.#watch.listen(signal, (change) => {
       if (this.#noteForeign(change)) needsSync();

@@ -1,6 +1,7 @@
 import type { ExecError } from '../../host/exec.ts';
 import { isProgramMissing } from '../../host/exec.ts';
 import type { Follow } from '../../host/follow-program.ts';
+import { aborted } from '../../lib/aborted.ts';
 import { backoffDelay } from '../../lib/backoff.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { errorFields } from '../../lib/errors.ts';
@@ -211,9 +212,3 @@ export class RulesetWatch {
 
 const isMissing = (error: unknown): boolean =>
   isProgramMissing(error) || (error as ExecError | undefined)?.exitCode === notFoundStatus;
-
-const aborted = (signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
