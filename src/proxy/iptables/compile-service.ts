@@ -44,12 +44,20 @@ export type ServiceRules = Pick<TrafficRules, 'family' | 'masqueradeAll' | 'loca
 export function compileService(routes: readonly Route[], rules: ServiceRules): CompiledService {
   const ports = Map.groupBy(routes, ({ origin, frontend }) => `${origin.portName} ${frontend.protocol}`);
   const compiled = [...ports.values()].map((ofPort) => new PortCompiler(ofPort, rules).compile());
-  const entries = compiled.flatMap((port) => port.entries);
   return {
     chains: compiled.flatMap((port) => port.chains),
-    // Ports of the same name, as two without any, let health checks in by the same rule, which is found only once.
-    entries: [...new Map(entries.map((entry) => [`${entry.table} ${entry.chain} ${entry.rule}`, entry])).values()],
+    entries: [...acceptHealthChecks(routes), ...compiled.flatMap((port) => port.entries)],
   };
+}
+
+/** Balancers get in whatever else the host's firewall refuses, as with kube-proxy; the port is the whole Service's. */
+function acceptHealthChecks(routes: readonly Route[]): readonly Entry[] {
+  const route = routes.find(({ healthPort }) => healthPort !== undefined);
+  if (!route) return [];
+  const { namespace, name, portName } = route.origin;
+  const text = comment(`${servicePortName(namespace, name, portName)} health check node port`);
+  const accept = rule('-p tcp', text, `-m tcp --dport ${route.healthPort} -j ACCEPT`);
+  return [{ table: 'filter', chain: nodePortsChain, rule: accept }];
 }
 
 const kinds = {
@@ -85,8 +93,6 @@ class PortCompiler {
     const [anExternal] = external;
     const leading = anExternal ?? clusterIps[0];
     if (leading?.verdict === 'forward') this.#pickChain(leading.targets, clusterIps);
-    const healthPort = clusterIps.find((route) => route.healthPort !== undefined)?.healthPort;
-    if (healthPort !== undefined) this.#acceptHealthChecks(healthPort);
     for (const route of clusterIps) this.#addRoute(route, () => this.#pickChain(route.targets, clusterIps));
     for (const route of external) this.#addRoute(route, () => this.#entryOf(route, clusterIps));
     return { chains: [...this.#chains.values()], entries: this.#entries };
@@ -102,12 +108,6 @@ class PortCompiler {
     // What the chains above lead nowhere still has the address it was sent to.
     const fate = route.verdict === 'forward' ? route.outside : route;
     if (fate && fate.verdict !== 'forward') this.#refuse(route, fate.verdict);
-  }
-
-  /** Balancers get in whatever else the host's firewall refuses, as with kube-proxy. */
-  #acceptHealthChecks(port: number): void {
-    const text = comment(`${this.#name} health check node port`);
-    this.#entry('filter', nodePortsChain, rule('-p tcp', text, `-m tcp --dport ${port} -j ACCEPT`));
   }
 
   #refuse(route: Route, verdict: 'reject' | 'drop'): void {
