@@ -10,6 +10,7 @@ import type { TrafficRules, Wish } from '../backend.ts';
 import { EndpointSliceTracker } from '../endpointslice-tracker.ts';
 import { readService } from '../read-service.ts';
 import { readSlice } from '../read-slice.ts';
+import type { Route } from '../route-services.ts';
 import { frontendKey, routeService } from '../route-services.ts';
 import { RouteTable } from '../route-table.ts';
 import { FakeIpvs } from './fake-ipvs.ts';
@@ -116,6 +117,36 @@ describe('writing', () => {
     const ports = [...kernel.servers.keys()].filter((key) => key.endsWith(':30080'));
     assert.deepEqual(ports, ['-t 192.0.2.9:30080']);
     assert.deepEqual(warnings, []);
+  });
+
+  test('an address of the node goes before a node port, when it comes and for as long as it is there', async () => {
+    const backend = newBackend();
+    await backend.sync(wish([1]), change);
+    // Those that leave stay for their connections, with no weight.
+    const serving = () => weights('-t 192.0.2.1:30080').filter((one) => one.endsWith(' 1'));
+    assert.deepEqual(serving(), ['10.244.0.1:8080 1']);
+    const another = table.get('10.96.0.7 TCP 80');
+    assert.ok(another);
+    const route: Route = {
+      ...another,
+      frontend: { ip: '192.0.2.1', protocol: 'TCP', port: 30_080 },
+      targets: [{ ip: '10.244.0.7', port: 80, mayBeLocal: false }],
+    };
+    const bring = async (...routes: readonly Route[]) => {
+      const { changed } = table.update('d/other', '', routes);
+      const frontends = new Set(changed.map(({ frontend }) => frontend));
+      const told = { ...wish([1]), changed: { frontends, services: new Set(['d/other']) } };
+      assert.equal((await backend.sync(told, change)).isFull, false);
+    };
+    await bring(route);
+    assert.deepEqual(serving(), ['10.244.0.7:80 1']);
+    await bring();
+    assert.deepEqual(serving(), ['10.244.0.1:8080 1']);
+    assert.deepEqual(await backend.diff(wish([1]), never), []);
+    await bring(route);
+    kernel = new FakeIpvs();
+    await newBackend().sync(wish([1]), change);
+    assert.deepEqual(serving(), ['10.244.0.7:80 1'], 'a start knows no order');
   });
 
   test('with very many Services a periodic sync looks at addresses, and at all else now and then', async () => {
