@@ -35,13 +35,13 @@ after(() => cluster[Symbol.asyncDispose]());
 /** A script on the host, in which `$k` is kubectl; its output, both kinds in one, at its end. */
 function shell(script: string, protocol: keyof typeof protocols = 'WebSocket', timeoutMs = 120_000): Promise<string> {
   const env = protocols[protocol];
-  const k = `k="env ${env} kubectl --kubeconfig=/etc/kubernetes/admin.conf --cache-dir=/tmp/kubectl"`;
+  const k = `k="env ${env} kubectl --kubeconfig=/etc/kubernetes/admin.conf --cache-dir=/run/kubectl"`;
   return cluster.host.exec('bash', ['-c', `set -o pipefail; ${k}; { ${script}\n} 2>&1`], { timeoutMs });
 }
 
 /** Opens a pipe that does not end, with something in it, as descriptor 5: a runtime ends an attachment with its input. */
 const pipeOf = (content: string): string =>
-  `rm -f /tmp/pipe; mkfifo /tmp/pipe; exec 5<>/tmp/pipe; printf '${content}' >&5`;
+  `rm -f /run/pipe; mkfifo /run/pipe; exec 5<>/run/pipe; printf '${content}' >&5`;
 
 const nodeConnections = () =>
   new NodeConnections(cluster.api.registry, cluster.api.pki, (address, port) => cluster.host.connect(port, address));
@@ -52,7 +52,7 @@ const verbsOf = (subresource: string) =>
 for (const protocol of ['WebSocket', 'SPDY'] as const) {
   test(`${protocol}: both outputs and the exit code of a command arrive apart`, async () => {
     cluster.api.requests.length = 0;
-    const script = `$k exec box -c main -- sh -c 'echo out; echo err >&2; exit 42' 2>/tmp/err; echo code $?; cat /tmp/err`;
+    const script = `$k exec box -c main -- sh -c 'echo out; echo err >&2; exit 42' 2>/run/err; echo code $?; cat /run/err`;
     const printed = await shell(script, protocol);
     assert.equal(printed, 'out\ncode 42\nerr\ncommand terminated with exit code 42\n');
     assert.deepEqual(verbsOf('exec'), [protocol === 'SPDY' ? 'create' : 'get']);
@@ -61,9 +61,9 @@ for (const protocol of ['WebSocket', 'SPDY'] as const) {
   test(`${protocol}: a terminal is one, and has the size of the caller's`, async () => {
     const inside = 'until [ "$(stty size)" = "33 77" ]; do sleep 0.1; done; tty; echo error >&2; exit 3';
     await shell(
-      `cat > /tmp/tty.sh <<'END'\nstty rows 33 cols 77\n${kubectlWords(protocol)} exec -it box -c main -- sh -c '${inside}'\nEND`,
+      `cat > /run/tty.sh <<'END'\nstty rows 33 cols 77\n${kubectlWords(protocol)} exec -it box -c main -- sh -c '${inside}'\nEND`,
     );
-    const printed = await shell(`script -qec 'sh /tmp/tty.sh' /dev/null < /dev/null; echo code $?`);
+    const printed = await shell(`script -qec 'sh /run/tty.sh' /dev/null < /dev/null; echo code $?`);
     assert.match(printed, /\/dev\/pts\/0\r?\n/);
     assert.match(printed, /error\r?\n/);
     assert.match(printed, /code 3/);
@@ -71,26 +71,26 @@ for (const protocol of ['WebSocket', 'SPDY'] as const) {
 
   test(`${protocol}: standard input ends where the caller's ends, also a large binary one`, async () => {
     const bytes = 64 * 2 ** 20;
-    const script = `head -c ${bytes} /dev/urandom > /tmp/in
-      $k exec -i box -c main -- sh -c 'cat; echo done >&2' < /tmp/in 2>/tmp/err | cmp - /tmp/in && cat /tmp/err
+    const script = `head -c ${bytes} /dev/urandom > /run/in
+      $k exec -i box -c main -- sh -c 'cat; echo done >&2' < /run/in 2>/run/err | cmp - /run/in && cat /run/err
       $k exec -i box -c main -- md5sum < /dev/null`;
     assert.equal(await shell(script, protocol), 'done\nd41d8cd98f00b204e9800998ecf8427e  -\n');
   });
 
   test(`${protocol}: a port is forwarded to twenty downloads at once, and one where nobody listens is said`, async () => {
     const script = `
-      $k exec web -- sh -c 'head -c 4000000 /dev/urandom > /www/blob; md5sum < /www/blob' > /tmp/sum
-      $k port-forward pod/web 18080:8080 > /tmp/forward 2>&1 & forward=$!
-      $k port-forward pod/web 18081:9 > /tmp/nobody 2>&1 & nobody=$!
-      until grep -q 18080 /tmp/forward && grep -q 18081 /tmp/nobody; do sleep 0.05; done
+      $k exec web -- sh -c 'head -c 4000000 /dev/urandom > /www/blob; md5sum < /www/blob' > /run/sum
+      $k port-forward pod/web 18080:8080 > /run/forward 2>&1 & forward=$!
+      $k port-forward pod/web 18081:9 > /run/nobody 2>&1 & nobody=$!
+      until grep -q 18080 /run/forward && grep -q 18081 /run/nobody; do sleep 0.05; done
       curl -sS http://127.0.0.1:18081/ 2>/dev/null; echo bad $?
       for i in $(seq 20); do
-        { curl -sS http://127.0.0.1:18080/blob | md5sum > /tmp/sum.$i; } & jobs="$jobs $!"
+        { curl -sS http://127.0.0.1:18080/blob | md5sum > /run/sum.$i; } & jobs="$jobs $!"
       done
       wait $jobs
-      for i in $(seq 20); do cmp /tmp/sum /tmp/sum.$i && echo same; done | sort | uniq -c
+      for i in $(seq 20); do cmp /run/sum /run/sum.$i && echo same; done | sort | uniq -c
       kill $forward; wait $forward $nobody
-      grep -o 'connection refused' /tmp/nobody | head -1`;
+      grep -o 'connection refused' /run/nobody | head -1`;
     assert.match(await shell(script, protocol), /^bad (52|56)\n +20 same\nconnection refused\n$/);
   });
 
@@ -110,29 +110,29 @@ for (const protocol of ['WebSocket', 'SPDY'] as const) {
 }
 
 const kubectlWords = (protocol: keyof typeof protocols) =>
-  `env ${protocols[protocol]} kubectl --kubeconfig=/etc/kubernetes/admin.conf --cache-dir=/tmp/kubectl`;
+  `env ${protocols[protocol]} kubectl --kubeconfig=/etc/kubernetes/admin.conf --cache-dir=/run/kubectl`;
 
 test('a gibibyte comes through unharmed, both ways', async () => {
-  const script = `seq 1 200000000 | head -c 1073741824 | tee >(md5sum > /tmp/sent) | $k exec -i box -c main -- cat | md5sum > /tmp/came
-    cmp /tmp/sent /tmp/came && echo same`;
+  const script = `seq 1 200000000 | head -c 1073741824 | tee >(md5sum > /run/sent) | $k exec -i box -c main -- cat | md5sum > /run/came
+    cmp /run/sent /run/came && echo same`;
   assert.equal(await shell(script, 'WebSocket', 300_000), 'same\n');
 });
 
 test('ten sessions at once do not touch each other', async () => {
   const script = `for i in $(seq 10); do
-      { seq $i 1000000 | $k exec -i box -c side -- md5sum > /tmp/ten.$i; seq $i 1000000 | md5sum | cmp - /tmp/ten.$i && echo same; } &
+      { seq $i 1000000 | $k exec -i box -c side -- md5sum > /run/ten.$i; seq $i 1000000 | md5sum | cmp - /run/ten.$i && echo same; } &
     done; wait`;
   assert.equal(await shell(script), 'same\n'.repeat(10));
 });
 
 test('kubectl cp takes a tree of 100 MiB there and back', async () => {
   const script = `
-    rm -rf /tmp/tree /tmp/back; mkdir -p /tmp/tree/a/b
-    for i in $(seq 10); do head -c 5242880 /dev/urandom > /tmp/tree/a/$i; head -c 5242880 /dev/urandom > /tmp/tree/a/b/$i; done
-    $k cp /tmp/tree box:/tmp/tree -c main
-    $k cp box:/tmp/tree /tmp/back -c main > /dev/null
-    (cd /tmp/tree; find . -type f -exec md5sum {} + | sort) > /tmp/tree.sums
-    (cd /tmp/back; find . -type f -exec md5sum {} + | sort) | cmp - /tmp/tree.sums && wc -l < /tmp/tree.sums`;
+    rm -rf /run/tree /run/back; mkdir -p /run/tree/a/b
+    for i in $(seq 10); do head -c 5242880 /dev/urandom > /run/tree/a/$i; head -c 5242880 /dev/urandom > /run/tree/a/b/$i; done
+    $k cp /run/tree box:/tmp/tree -c main
+    $k cp box:/tmp/tree /run/back -c main > /dev/null
+    (cd /run/tree; find . -type f -exec md5sum {} + | sort) > /run/tree.sums
+    (cd /run/back; find . -type f -exec md5sum {} + | sort) | cmp - /run/tree.sums && wc -l < /run/tree.sums`;
   assert.match(await shell(script), /(^|\n)20\n$/);
 });
 
@@ -168,12 +168,12 @@ test('what cannot be done is said in words that are known', async () => {
 });
 
 test('a session ends with containerd, and the next one is served', async () => {
-  const script = `$k exec box -c main -- sh -c 'echo on; sleep 1000' > /tmp/on 2>&1; echo code $?`;
-  const running = shell(`rm -f /tmp/on; ${script}`);
-  await cluster.host.exec('bash', ['-c', 'until grep -qsx on /tmp/on; do sleep 0.05; done']);
+  const script = `$k exec box -c main -- sh -c 'echo on; sleep 1000' > /run/on 2>&1; echo code $?`;
+  const running = shell(`rm -f /run/on; ${script}`);
+  await cluster.host.exec('bash', ['-c', 'until grep -qsx on /run/on; do sleep 0.05; done']);
   await cluster.host.killContainerd();
   assert.equal(await running, 'code 1\n');
-  assert.match(await cluster.host.exec('cat', ['/tmp/on']), /^on\n.*the container runtime ended the connection/);
+  assert.match(await cluster.host.exec('cat', ['/run/on']), /^on\n.*the container runtime ended the connection/);
   await cluster.host.startContainerd();
   assert.equal(await shell('$k exec box -c main -- echo again'), 'again\n');
 });

@@ -307,15 +307,20 @@ spec:
     image: ${BUSYBOX_IMAGE}
     command: [sh, -c, 'echo ${greeting}; trap "exit 0" TERM; while :; do sleep 1; done']
 `;
-  await cluster.host.writeFile(`${dir}/one.yaml`, manifest('one', 'first'));
+  // A file that is half written would be named as a broken one.
+  const place = async (name: string, text: string) => {
+    await cluster.host.writeFile(`${dir}/.new`, text);
+    await rename(cluster.host.path(`${dir}/.new`), cluster.host.path(`${dir}/${name}`));
+  };
+  await place('one.yaml', manifest('one', 'first'));
   const first = await cluster.whenPodReady(`one-${NODE}`);
   assert.equal(first.metadata.annotations?.['kubernetes.io/config.source'], 'file');
   assert.ok(first.metadata.annotations?.['kubernetes.io/config.mirror']);
 
-  await cluster.host.writeFile(`${dir}/broken.yaml`, 'apiVersion: v1\n\tkind: Pod\n');
+  await place('broken.yaml', 'apiVersion: v1\n\tkind: Pod\n');
   await cluster.keelson.waitForLog(/broken\.yaml/);
   assert.match((await cluster.whenEvent(NODE, 'FailedValidation')).message, /broken\.yaml:2/);
-  await cluster.host.writeFile(`${dir}/two.yaml`, manifest('two', 'second'));
+  await place('two.yaml', manifest('two', 'second'));
   await cluster.whenPodReady(`two-${NODE}`);
 
   await cluster.kubectl('delete', 'pod', `one-${NODE}`, '--wait=false');
@@ -326,8 +331,7 @@ spec:
     'deleting the mirror restarts nothing',
   );
 
-  await cluster.host.writeFile(`${dir}/.one.new`, manifest('one', 'changed'));
-  await rename(cluster.host.path(`${dir}/.one.new`), cluster.host.path(`${dir}/one.yaml`));
+  await place('one.yaml', manifest('one', 'changed'));
   const replaced = await cluster.whenPod(
     `one-${NODE}`,
     (s) => isReady(s) && s.containerStatuses?.[0]?.containerID !== containerOf(first, 'c')?.containerID,
